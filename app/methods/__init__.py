@@ -1,0 +1,1 @@
+"""The WebDAV and HTTP methods, a module for each section of the RFCs."""
