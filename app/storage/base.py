@@ -135,7 +135,6 @@ class ByteRange(NamedTuple):
     def resolve(self, size: int) -> tuple[int, int] | None:
         """Return (start, stop), stop excluded, within a file of `size` bytes; None if unsatisfiable."""
         if self.first is None:
-            assert self.last is not None
             return (max(size - self.last, 0), size) if self.last and size else None
         if self.first >= size:
             return None
@@ -256,9 +255,7 @@ class Storage(Protocol):
         """
         ...
 
-    async def open(
-        self, path: DavPath, wanted: ByteRange | None = None, expect: str | None = None
-    ) -> Opened:
+    async def open(self, path: DavPath, wanted: ByteRange | None = None, expect: str | None = None) -> Opened:
         """Open a file for reading, the whole or one range of it.
 
         `expect` is an etag; Changed is raised when the file has another. A suffix range of an empty
@@ -293,6 +290,11 @@ class Storage(Protocol):
 
 class Storages(Protocol):
     """All roots of one server: opened at the start, closed at the end."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """What every one of the roots can do."""
+        ...
 
     def for_user(self, user: str) -> Storage:
         """Return the root of `user`, a name that has passed `is_nameable`."""

@@ -1,0 +1,86 @@
+"""The access log: one line a request, whatever became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import ClientGone, ConnectionCut
+
+access_logger: Final = logging.getLogger("zotshelf.access")
+logger: Final = logging.getLogger("zotshelf")
+
+CLIENT_GONE: Final = 499
+"""What is logged for a client that left before it was answered; nginx made the number known."""
+
+
+class AccessLog:
+    """ASGI middleware, the outermost: counts, times and logs, and lets no exception out.
+
+    The line has user, method, path as the client wrote it, status, bytes of the body in and out, and
+    milliseconds. An answer that was broken off on purpose is marked as cut.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        received = sent = status = 0
+        finished = False
+
+        async def counted_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
+        async def counted_send(message: Message) -> None:
+            nonlocal sent, status, finished
+            await send(message)
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                sent += len(message.get("body", b""))
+                finished = not message.get("more_body", False)
+
+        cut = ""
+        try:
+            await self._app(scope, counted_receive, counted_send)
+        except ClientGone:
+            status = status if finished else CLIENT_GONE
+        except ConnectionCut as error:
+            cut = str(error) or "the source broke"
+        except asyncio.CancelledError:
+            cut = "the server is stopping"
+        except Exception:
+            logger.exception("%s failed in a way nobody foresaw; please report it", scope["method"])
+            cut = "internal error"
+            status = status or 500
+        _log(scope, status, received, sent, (time.perf_counter() - started) * 1000, cut)
+
+
+def _log(scope: Scope, status: int, received: int, sent: int, milliseconds: float, cut: str) -> None:
+    if not access_logger.isEnabledFor(logging.INFO):
+        return
+    fields = {
+        "user": scope.get("user", "-"),
+        "method": scope["method"],
+        "path": scope.get("raw_path", b"").decode("latin-1"),
+        "status": status,
+        "bytes_in": received,
+        "bytes_out": sent,
+        "ms": round(milliseconds, 1),
+    }
+    if cut:
+        fields["cut"] = cut
+    access_logger.info(
+        "%s %s %s %d in=%d out=%d %.1fms%s",
+        *fields.values() if not cut else list(fields.values())[:-1],
+        f" cut: {cut}" if cut else "",
+        extra={"access": fields},
+    )

@@ -1,0 +1,128 @@
+"""An answer to a request, and how it is sent so that a part of it can never look like the whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
+
+from starlette.types import Receive, Send
+
+from app.errors import ClientGone, ConnectionCut, Problem
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Answer:
+    """Status, headers and either `body` or a `stream` of chunks with what frees its source.
+
+    A stream without a Content-Length header is sent in HTTP's chunked encoding.
+    """
+
+    status: int
+    headers: RawHeaders = field(default_factory=list)
+    body: bytes = b""
+    stream: AsyncIterator[bytes] | None = None
+    close: Callable[[], Awaitable[None]] | None = None
+
+
+def text_answer(status: int, text: str, headers: RawHeaders | None = None) -> Answer:
+    """Return an answer of one line of plain text."""
+    body = f"{text}\n".encode()
+    return Answer(
+        status,
+        [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            *(headers or ()),
+        ],
+        body,
+    )
+
+
+def problem_answer(problem: Problem) -> Answer:
+    """Return what a client is told when something is refused or fails."""
+    headers: RawHeaders = []
+    if problem.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % problem.retry_after))
+    if problem.condition is None:
+        return text_answer(problem.status, problem.text, headers)
+    body = (
+        '<?xml version="1.0" encoding="utf-8"?>\n'
+        f'<D:error xmlns:D="DAV:"><D:{problem.condition}/></D:error>\n'
+    ).encode()
+    headers += [
+        (b"content-type", b'application/xml; charset="utf-8"'),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    return Answer(problem.status, headers, body)
+
+
+@lru_cache(maxsize=1024)
+def http_date(seconds: int) -> str:
+    """Return seconds since 1970 as an HTTP date (RFC 9110 section 5.6.7)."""
+    return formatdate(seconds, usegmt=True)
+
+
+async def deliver(answer: Answer, *, head: bool, receive: Receive, send: Send, patience: float) -> None:
+    """Send `answer`, waiting at most `patience` seconds for the client to take each piece.
+
+    `head` leaves the body out. Raises ClientGone when the client went away, ConnectionCut when the
+    stream broke after its first byte: the caller must then end without finishing the response.
+    """
+    try:
+        await _send(
+            send,
+            {"type": "http.response.start", "status": answer.status, "headers": answer.headers},
+            patience,
+        )
+        if answer.stream is None or head:
+            await _send(send, {"type": "http.response.body", "body": b"" if head else answer.body}, patience)
+        else:
+            await _deliver_stream(answer.stream, receive, send, patience)
+    finally:
+        if answer.close is not None:
+            await answer.close()
+
+
+async def _deliver_stream(
+    stream: AsyncIterator[bytes], receive: Receive, send: Send, patience: float
+) -> None:
+    # A server in front of a gone client takes and drops what it is sent, so somebody must listen.
+    departure = asyncio.create_task(_departure(receive))
+    try:
+        async for chunk in stream:
+            if departure.done():
+                raise ClientGone
+            await _send(send, {"type": "http.response.body", "body": chunk, "more_body": True}, patience)
+    except ClientGone:
+        raise
+    except Exception as error:
+        raise ConnectionCut(str(error)) from error
+    finally:
+        departure.cancel()
+        await asyncio.gather(departure, return_exceptions=True)
+    await _send(send, {"type": "http.response.body", "body": b""}, patience)
+
+
+async def _departure(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send(send: Send, message: dict[str, object], patience: float) -> None:
+    try:
+        async with asyncio.timeout(patience):
+            await send(message)
+    except TimeoutError:
+        raise ClientGone("the client took nothing for too long") from None
+    except OSError:
+        raise ClientGone from None
+    except RuntimeError as error:
+        # uvloop's transport says so when it was closed between two writes.
+        if "closed" in str(error):
+            raise ClientGone from None
+        raise

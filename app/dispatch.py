@@ -1,0 +1,112 @@
+"""From an ASGI request to the method that answers it: the door through which every path comes in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from app.answer import Answer, deliver, problem_answer
+from app.errors import ClientGone, MethodNotAllowed, problem_of
+from app.headers import Headers
+from app.methods.delete import delete
+from app.methods.get import get, head
+from app.methods.options import allowed, dav_headers, options_answer
+from app.methods.propfind import propfind
+from app.methods.put import mkcol, put
+from app.path import DavPath, as_written
+from app.request import DavRequest
+from app.storage.base import NotFound, StorageError, Storages
+
+logger: Final = logging.getLogger("zotshelf")
+
+Method = Callable[[DavRequest], Awaitable[Answer]]
+
+METHODS: Final[dict[str, Method]] = {
+    "GET": get,
+    "HEAD": head,
+    "PUT": put,
+    "DELETE": delete,
+    "PROPFIND": propfind,
+    "MKCOL": mkcol,
+}
+
+SERVER_NAME: Final = "-"
+"""The first segment at the server's root that is the server's own: `/-/`."""
+
+
+class Dispatch:
+    """The WebDAV application below `base` (a URL path without trailing slash), one root a user.
+
+    `patience` is how long, in seconds, a client may send or take nothing. The request must have
+    passed authentication: `scope["user"]` names the user.
+    """
+
+    def __init__(self, storages: Storages, base: str, patience: float) -> None:
+        self._storages = storages
+        self._base = DavPath.parse(base.encode()).segments
+        self._patience = patience
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            answer = await self._answer(scope, receive)
+        except ClientGone:
+            raise
+        except Exception as error:
+            answer = self._refusal(scope, error)
+        await deliver(
+            answer, head=scope["method"] == "HEAD", receive=receive, send=send, patience=self._patience
+        )
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        method: str = scope["method"]
+        raw: bytes = scope["raw_path"]
+        whole = DavPath.parse(raw)
+        abilities = self._storages.abilities
+        if method == "OPTIONS" and whole.segments == self._base[: len(whole.segments)]:
+            # Windows asks the server's root whatever path its user typed.
+            return options_answer(abilities)
+        path = self._below_base(whole)
+        if method == "OPTIONS":
+            return options_answer(abilities)
+        if method not in allowed(abilities):
+            raise MethodNotAllowed
+        request = DavRequest(
+            method=method,
+            path=path,
+            written=as_written(raw),
+            headers=Headers(scope["headers"]),
+            storage=self._storages.for_user(scope["user"]),
+            receive=receive,
+            patience=self._patience,
+        )
+        return await METHODS[method](request)
+
+    def _below_base(self, whole: DavPath) -> DavPath:
+        depth = len(self._base)
+        path = DavPath(whole.segments[depth:], slash=whole.slash)
+        if (
+            whole.segments[:depth] != self._base
+            or path.is_reserved
+            or (not depth and whole.segments[:1] == (SERVER_NAME,))
+        ):
+            raise NotFound(whole)
+        return path
+
+    def _refusal(self, scope: Scope, error: Exception) -> Answer:
+        problem = problem_of(error)
+        if problem.status >= 500:
+            _log_failure(scope, error)
+        answer = problem_answer(problem)
+        if problem.status == 405:
+            answer.headers += dav_headers(self._storages.abilities)
+        return answer
+
+
+def _log_failure(scope: Scope, error: Exception) -> None:
+    if isinstance(error, StorageError):
+        logger.error("%s %s: %s: %s", scope["method"], error.path.href(), type(error).__name__, error)
+    else:
+        logger.exception("%s failed in a way nobody foresaw; please report it", scope["method"])

@@ -1,0 +1,40 @@
+"""DELETE (RFC 4918 section 9.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.answer import Answer
+from app.errors import BadRequest, RootProtected, problem_of
+from app.headers import Depth, depth
+from app.methods.multistatus import href_of, multistatus_answer
+from app.methods.put import expectation
+from app.request import DavRequest
+from app.status import reason
+from app.storage.base import ABSENT, Failure, NotFound
+from app.xml import MULTISTATUS_CLOSE, MULTISTATUS_OPEN, status_response
+
+
+async def delete(request: DavRequest) -> Answer:
+    """Delete a file or a whole collection; what could not be deleted is named in a 207."""
+    if request.path.is_root:
+        raise RootProtected
+    if depth(request.headers) not in (None, Depth.INFINITY):
+        # Harmless on a file, but whoever sends it expects members to survive.
+        raise BadRequest("DELETE takes no depth but infinity")
+    expect = await expectation(request)
+    if expect == ABSENT:
+        raise NotFound(request.path)
+    failures = [failure async for failure in request.storage.delete(request.path, expect=expect)]
+    return failures_answer(request, failures) if failures else Answer(204)
+
+
+def failures_answer(request: DavRequest, failures: Iterable[Failure]) -> Answer:
+    """Return the 207 that names what failed; a failure of the resource itself is raised as it is."""
+    parts = [MULTISTATUS_OPEN]
+    for path, error in failures:
+        if path == request.path:
+            raise error
+        parts.append(status_response(href_of(request, path), reason(problem_of(error).status)))
+    parts.append(MULTISTATUS_CLOSE)
+    return multistatus_answer("".join(parts).encode())

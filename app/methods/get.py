@@ -1,0 +1,111 @@
+"""GET and HEAD (RFC 9110 sections 9.3.1, 9.3.2 and 14; RFC 4918 section 9.4)."""
+
+from __future__ import annotations
+
+from app.answer import Answer, RawHeaders, http_date
+from app.conditions import Verdict
+from app.errors import PreconditionFailed
+from app.headers import EntityTag, byte_range, if_range
+from app.listing import listing_answer
+from app.request import DavRequest
+from app.storage.base import Changed, Entry, IsACollection, Opened, RangeUnsatisfiable
+
+_WHOLE_BYTES = 262144
+"""Up to this size a body is read before the answer begins, so that a failure is an honest 503."""
+
+
+async def get(request: DavRequest) -> Answer:
+    """Send a file, a range of it, or for a collection a page for the browser."""
+    path = request.path
+    if path.slash or path.is_root:
+        return await listing_answer(request)
+    try:
+        return await _get_file(request)
+    except IsACollection:
+        return await listing_answer(request)
+
+
+async def _get_file(request: DavRequest) -> Answer:
+    wanted = byte_range(request.headers)
+    expect: str | None = None
+    conditions = request.preconditions()
+    validator = None if wanted is None else if_range(request.headers)
+    if conditions is not None or isinstance(validator, int):
+        entry = await request.storage.stat(request.path)
+        if entry.is_collection:
+            return await listing_answer(request)
+        if conditions is not None:
+            verdict = conditions.evaluate(entry, reading=True)
+            if verdict is Verdict.NOT_MODIFIED:
+                return Answer(304, _validators(entry))
+            if verdict is Verdict.FAILED:
+                raise PreconditionFailed
+        if isinstance(validator, int) and validator != entry.modified:
+            wanted = None
+    if isinstance(validator, EntityTag):
+        if validator.weak:
+            wanted = None
+        elif wanted is not None:
+            expect = validator.tag
+    try:
+        opened = await request.storage.open(request.path, wanted, expect)
+    except RangeUnsatisfiable as error:
+        return _unsatisfiable(error.size)
+    except Changed:  # If-Range is not met: then the whole (RFC 9110 section 13.1.5)
+        wanted = None
+        opened = await request.storage.open(request.path)
+    return await _file_answer(opened, ranged=wanted is not None)
+
+
+async def _file_answer(opened: Opened, *, ranged: bool) -> Answer:
+    entry, length = opened.entry, opened.stop - opened.start
+    headers = file_headers(entry, length)
+    status = 200
+    if ranged and entry.size:
+        status = 206
+        headers.append((b"content-range", b"bytes %d-%d/%d" % (opened.start, opened.stop - 1, entry.size)))
+    if length > _WHOLE_BYTES:
+        return Answer(status, headers, stream=opened.chunks(), close=opened.aclose)
+    try:
+        return Answer(status, headers, b"".join([chunk async for chunk in opened.chunks()]))
+    finally:
+        await opened.aclose()
+
+
+def file_headers(entry: Entry, length: int) -> RawHeaders:
+    """Return the headers of a file of which `length` bytes are sent."""
+    return [
+        (b"content-type", entry.content_type.encode()),
+        (b"content-length", b"%d" % length),
+        (b"accept-ranges", b"bytes"),
+        *_validators(entry),
+    ]
+
+
+def _validators(entry: Entry) -> RawHeaders:
+    headers: RawHeaders = []
+    if entry.etag is not None:
+        headers.append((b"etag", entry.etag.encode("latin-1")))
+    if entry.modified is not None:
+        headers.append((b"last-modified", http_date(entry.modified).encode()))
+    return headers
+
+
+def _unsatisfiable(size: int) -> Answer:
+    return Answer(416, [(b"content-range", b"bytes */%d" % size), (b"content-length", b"0")])
+
+
+async def head(request: DavRequest) -> Answer:
+    """Answer as GET would, without a body and without opening anything; ranges do not apply."""
+    path = request.path
+    entry = await request.storage.stat(path)
+    if entry.is_collection:
+        return await listing_answer(request)
+    conditions = request.preconditions()
+    if conditions is not None:
+        verdict = conditions.evaluate(entry, reading=True)
+        if verdict is Verdict.NOT_MODIFIED:
+            return Answer(304, _validators(entry))
+        if verdict is Verdict.FAILED:
+            raise PreconditionFailed
+    return Answer(200, file_headers(entry, entry.size))

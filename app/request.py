@@ -1,0 +1,70 @@
+"""A request as the methods see it: safe path, readable headers, the user's storage, the body."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from starlette.types import Receive
+
+from app.conditions import Preconditions
+from app.errors import BodyTooLarge, ClientGone, ClientTimeout
+from app.headers import Headers, content_length
+from app.path import DavPath
+from app.storage.base import Body, Storage
+
+MAX_XML_BYTES = 65536
+"""How long the body of any request but PUT may be; real ones have a few hundred bytes."""
+
+
+@dataclass(slots=True)
+class DavRequest:
+    """One request; `storage` is the root of its user, `path` lies below it."""
+
+    method: str
+    path: DavPath
+    written: str
+    """The request's path as the client wrote it, with the base path: what hrefs must begin with."""
+    headers: Headers
+    storage: Storage
+    receive: Receive = field(repr=False)
+    patience: float
+    """How long to wait for more of the body, in seconds."""
+
+    def preconditions(self) -> Preconditions | None:
+        return Preconditions.read(self.headers)
+
+    def announces_body(self) -> bool:
+        return content_length(self.headers) != 0
+
+    def body(self) -> Body:
+        """Return the body for the storage to read. Raises BadHeader."""
+        return Body(self._chunks(), content_length(self.headers))
+
+    async def small_body(self) -> bytes:
+        """Return the whole body of a request that carries XML. Raises BodyTooLarge."""
+        size = content_length(self.headers)
+        if size is not None and size > MAX_XML_BYTES:
+            raise BodyTooLarge
+        body = bytearray()
+        async for chunk in self._chunks():
+            body += chunk
+            if len(body) > MAX_XML_BYTES:
+                raise BodyTooLarge
+        return bytes(body)
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        more = True
+        while more:
+            try:
+                async with asyncio.timeout(self.patience):
+                    message = await self.receive()
+            except TimeoutError:
+                raise ClientTimeout from None
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunk = message.get("body", b"")
+            more = message.get("more_body", False)
+            if chunk:
+                yield chunk

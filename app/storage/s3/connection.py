@@ -1,0 +1,159 @@
+"""Where the bucket is reached and with whose credentials: everything that is asked of the SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import botocore
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession, get_session
+from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError
+
+from app.path import DavPath
+from app.place import S3Place
+from app.settings import Settings
+from app.storage.base import Denied, Unavailable
+
+_METADATA_ADDRESS: Final = ("169.254.169.254", 80)
+_CREDENTIALS_SECONDS: Final = 8.0
+_ATTEMPTS: Final = 3
+
+
+class StartError(Exception):
+    """The server cannot start; the text is one line that tells the operator what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A bucket's address and what signs the requests to it.
+
+    `base` is the URL up to the bucket's root without trailing slash; `is_aws` tells whether the
+    conditions and checksums that Amazon documents may be relied on.
+    """
+
+    session: AioSession
+    bucket: str
+    base: str
+    region: str
+    is_aws: bool
+    attempts: int
+
+    async def credentials(self) -> ReadOnlyCredentials:
+        """Return the credentials to sign with now, refreshed where they expire.
+
+        Raises Denied where there are none, Unavailable where they cannot be had in time.
+        """
+        try:
+            async with asyncio.timeout(_CREDENTIALS_SECONDS):
+                # A failed search is not remembered by the session: the next request searches again.
+                found = await self.session.get_credentials()
+                if found is not None:
+                    frozen: ReadOnlyCredentials = await found.get_frozen_credentials()
+                    return frozen
+        except TimeoutError:
+            raise Unavailable(
+                DavPath(), "the service that hands out AWS credentials does not answer"
+            ) from None
+        except BotoCoreError as error:
+            raise Denied(DavPath(), f"AWS credentials cannot be had: {error}") from error
+        raise Denied(
+            DavPath(),
+            "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, "
+            "or give the instance a role (and reach its metadata service: ZOTSHELF_IMDS_IPV6)",
+        )
+
+    def tls(self) -> ssl.SSLContext:
+        """Return what checks the endpoint's certificate: AWS_CA_BUNDLE, else the system's authorities."""
+        return ssl.create_default_context(cafile=self.session.get_config_variable("ca_bundle") or None)
+
+
+async def connect(settings: Settings, place: S3Place) -> Connection:
+    """Find out where `place`'s bucket is, as the SDK's own settings say. Raises StartError."""
+    session = get_session()
+    _choose_metadata_family(session, settings.imds_ipv6)
+    try:
+        endpoint = _custom_endpoint(session)
+        region = _region(session, custom=endpoint is not None)
+        base = await _bucket_url(session, settings, place.bucket, region, endpoint)
+        attempts = session.get_config_variable("max_attempts")
+    except (BotoCoreError, ValueError) as error:
+        raise StartError(f"the AWS settings do not work: {error}") from error
+    host = urlsplit(base).hostname or ""
+    return Connection(
+        session=session,
+        bucket=place.bucket,
+        base=base,
+        region=region,
+        is_aws=endpoint is None and ".amazonaws.com" in host,
+        attempts=int(attempts or _ATTEMPTS),
+    )
+
+
+def _custom_endpoint(session: AioSession) -> str | None:
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
+    found: str | None = ConfiguredEndpointProvider(
+        full_config=session.full_config, scoped_config=session.get_scoped_config(), client_name="s3"
+    ).provide()
+    return found
+
+
+def _region(session: AioSession, *, custom: bool) -> str:
+    # botocore reads AWS_DEFAULT_REGION alone; every other SDK, and Lambda and ECS, set AWS_REGION.
+    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    if region:
+        return str(region)
+    if custom:
+        return "us-east-1"
+    raise StartError("AWS_REGION is not set: name the bucket's region, for instance AWS_REGION=eu-central-1")
+
+
+async def _bucket_url(
+    session: AioSession, settings: Settings, bucket: str, region: str, endpoint: str | None
+) -> str:
+    s3: dict[str, Any] = {
+        "addressing_style": settings.s3_addressing or ("virtual" if endpoint is None else "path")
+    }
+    if endpoint is None:
+        s3["use_dualstack_endpoint"] = settings.s3_dualstack
+    # Unsigned, a presigned URL is nothing but the object's address by the SDK's own rules.
+    config = AioConfig(signature_version=botocore.UNSIGNED, s3=s3)
+    async with session.create_client(
+        "s3", region_name=region, endpoint_url=endpoint, config=config
+    ) as client:
+        url: str = await client.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "x"})
+    return url.partition("?")[0].removesuffix("/x")
+
+
+def _choose_metadata_family(session: AioSession, choice: str) -> None:
+    """Send the SDK to the metadata service's IPv6 address where IPv4 leads nowhere.
+
+    The SDK asks over IPv4 unless told otherwise; on a host without IPv4 it would then find no role.
+    """
+    if choice == "off" or (choice == "auto" and (_says_metadata_family(session) or _has_ipv4_route())):
+        return
+    session.set_config_variable("ec2_metadata_service_endpoint_mode", "ipv6")
+
+
+def _says_metadata_family(session: AioSession) -> bool:
+    return any(
+        session.get_config_variable(name)
+        for name in ("ec2_metadata_service_endpoint_mode", "ec2_metadata_service_endpoint")
+    )
+
+
+def _has_ipv4_route() -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_METADATA_ADDRESS)  # a datagram socket: nothing is sent
+        except OSError:
+            return False
+    return True

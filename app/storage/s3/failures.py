@@ -1,0 +1,82 @@
+"""What S3 says when it refuses, in the words of the storage protocol."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from xml.sax.saxutils import unescape
+
+from app.path import DavPath
+from app.storage.base import Busy, Denied, NameRefused, NoSpace, StorageError, TooLarge, Unavailable
+
+_CODE: Final = re.compile(rb"<Code>([^<]*)</Code>")
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_BUSY: Final = {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "TooManyRequests"}
+_TEMPORARY: Final = {
+    "InternalError",
+    "RequestTimeout",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+    "BadDigest",
+    "IncompleteBody",
+}
+STALE_CREDENTIALS: Final = {"ExpiredToken", "TokenRefreshRequired", "RequestExpired"}
+_NO_SPACE: Final = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "StorageFull"}
+_ADVICE: Final = {
+    "AccessDenied": "the credentials may not do this; compare the bucket policy with the README's",
+    "InvalidAccessKeyId": "the access key does not exist; check AWS_ACCESS_KEY_ID or the profile",
+    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY and AWS_REGION",
+    "NoSuchBucket": "the bucket does not exist; check ZOTSHELF_STORAGE and AWS_REGION",
+    "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
+    "TemporaryRedirect": "the bucket is in another region or quite new; set AWS_REGION to it",
+    "AuthorizationHeaderMalformed": "the bucket is in another region; set AWS_REGION to it",
+    "RequestTimeTooSkewed": "this machine's clock is wrong by more than 15 minutes; set it (chrony)",
+    "ExpiredToken": "the credentials have expired and no newer ones can be had",
+    "InvalidToken": "the session token is not valid; check AWS_SESSION_TOKEN",
+    "AllAccessDisabled": "the account or the bucket is suspended",
+    "NotImplemented": "the store does not know this request",
+}
+_BY_STATUS: Final = {
+    301: "PermanentRedirect",
+    307: "TemporaryRedirect",
+    401: "AccessDenied",
+    403: "AccessDenied",
+    429: "SlowDown",
+    500: "InternalError",
+    502: "InternalError",
+    503: "ServiceUnavailable",
+    504: "RequestTimeout",
+}
+
+
+def error_code(status: int, body: bytes) -> str:
+    """Return S3's error code from an answer's body or, where it has none (HEAD), from its status."""
+    found = _CODE.search(body)
+    if found is not None:
+        return unescape(found[1].decode("utf-8", "replace"))[:100]
+    return _BY_STATUS.get(status, f"status {status}")
+
+
+def is_temporary(status: int, code: str) -> bool:
+    """Tell whether the same request may succeed when it is sent again."""
+    if code in _BUSY or code in _TEMPORARY:
+        return True
+    return status == 429 or (status >= 500 and code != "NotImplemented")
+
+
+def failure(path: DavPath, operation: str, status: int, code: str, region: str = "") -> StorageError:
+    """Return the storage error for an answer that is no success; `region` is the one S3 names, if any."""
+    text = f"S3 answered {status} {code} to {operation}"
+    if code in _NO_SPACE:
+        return NoSpace(path, text)
+    if code in _BUSY:
+        return Busy(path, text)
+    if code == "KeyTooLongError":
+        return NameRefused(path, text)
+    if code == "EntityTooLarge":
+        return TooLarge(path, text)
+    if is_temporary(status, code):
+        return Unavailable(path, text)
+    advice = _ADVICE.get(code, "is ZOTSHELF_STORAGE a bucket, and the endpoint an S3 service?")
+    return Denied(path, f"{text}: {advice}{f' ({region})' if region else ''}")

@@ -1,0 +1,142 @@
+"""ListObjectsV2, read without an XML parser: a page of 1,000 keys costs a millisecond, not 200.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Final, NamedTuple
+from urllib.parse import quote, unquote_plus
+from xml.sax.saxutils import unescape
+
+from app.path import DavPath
+from app.storage.base import Unavailable
+from app.storage.s3.sender import Sender
+
+_QUOTES: Final = {"&quot;": '"', "&#34;": '"', "&apos;": "'"}
+
+
+class Key(NamedTuple):
+    key: str
+    size: int
+    modified: int
+    """Whole seconds since 1970, cut off, as a look-up of the single object says."""
+    etag: str
+
+
+class Page(NamedTuple):
+    keys: list[Key]
+    prefixes: list[str]
+    token: str
+    """What asks for the next page; empty on the last."""
+
+
+class BrokenPage(ValueError):
+    """The body is no whole page of a listing."""
+
+
+async def read_page(
+    sender: Sender,
+    path: DavPath,
+    prefix: str,
+    *,
+    delimiter: bool,
+    token: str = "",
+    after: str = "",
+    limit: int = 1000,
+) -> Page:
+    """Ask for one page of the keys that begin with `prefix`; `path` is what an error is about."""
+    query = [
+        f"continuation-token={quote(token, safe='-_.~')}" if token else "",
+        "delimiter=%2F" if delimiter else "",
+        "encoding-type=url",
+        "list-type=2",
+        f"max-keys={limit}",
+        f"prefix={quote(prefix, safe='-_.~', errors='surrogateescape')}",
+        f"start-after={quote(after, safe='-_.~')}" if after else "",
+    ]
+    reply = await sender.call(path, "GET", query="&".join(filter(None, query)))
+    try:
+        return parse_page(reply.body)
+    except (BrokenPage, ValueError, IndexError) as error:
+        raise Unavailable(path, "S3 sent a listing that cannot be read") from error
+
+
+async def pages(
+    sender: Sender, path: DavPath, prefix: str, first: Page, *, delimiter: bool
+) -> AsyncIterator[Page]:
+    """Yield `first` and the pages after it."""
+    page = first
+    yield page
+    while page.token:
+        page = await read_page(sender, path, prefix, delimiter=delimiter, token=page.token)
+        yield page
+
+
+def parse_page(body: bytes) -> Page:
+    """Read the XML of one page; raises ValueError when it is not a whole one."""
+    text = body.decode()
+    end = text.find("</ListBucketResult>")
+    if "<ListBucketResult" not in text[:300] or end < 0:
+        raise BrokenPage
+    keys = [_key(block) for block in _blocks(text, "Contents")]
+    prefixes = [_name(_inner(block, "Prefix")) for block in _blocks(text, "CommonPrefixes")]
+    # Outside the blocks, so that no key can pose for one of these.
+    frame = _without(text, ("Contents", "CommonPrefixes"))
+    if _inner(frame, "IsTruncated") == "true":
+        token = _plain(_inner(frame, "NextContinuationToken"))
+        if not token:
+            raise BrokenPage
+    else:
+        token = ""
+    return Page(keys, prefixes, token)
+
+
+def _blocks(text: str, tag: str) -> list[str]:
+    pieces = text.split(f"<{tag}>")
+    closing = f"</{tag}>"
+    blocks = []
+    for piece in pieces[1:]:
+        block, found, _ = piece.partition(closing)
+        if not found:
+            raise BrokenPage
+        blocks.append(block)
+    return blocks
+
+
+def _without(text: str, tags: tuple[str, ...]) -> str:
+    for tag in tags:
+        first, last = text.find(f"<{tag}>"), text.rfind(f"</{tag}>")
+        if first >= 0:
+            # Contents and CommonPrefixes may alternate, but nothing else stands between them.
+            text = text[:first] + text[last + len(tag) + 3 :]
+    return text
+
+
+def _inner(block: str, tag: str) -> str:
+    start = block.find(f"<{tag}>")
+    stop = block.find(f"</{tag}>", start)
+    if start < 0 or stop < 0:
+        raise BrokenPage
+    return block[start + len(tag) + 2 : stop]
+
+
+def _key(block: str) -> Key:
+    return Key(
+        _name(_inner(block, "Key")),
+        int(_inner(block, "Size")),
+        int(datetime.fromisoformat(f"{_inner(block, 'LastModified')[:19]}+00:00").timestamp()),
+        _plain(_inner(block, "ETag")),
+    )
+
+
+def _plain(text: str) -> str:
+    return unescape(text, _QUOTES) if "&" in text else text
+
+
+def _name(text: str) -> str:
+    # encoding-type=url: some stores write a blank as '+', and all write '+' as %2B.
+    text = _plain(text)
+    return unquote_plus(text, errors="surrogateescape") if "%" in text or "+" in text else text

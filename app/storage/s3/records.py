@@ -1,0 +1,61 @@
+"""The server's own small records in a bucket, under `.zotshelf/` of a root."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from app.headers import date
+from app.path import RESERVED, DavPath
+from app.storage.base import Unavailable
+from app.storage.s3.digest import digest_of
+from app.storage.s3.listing import pages, read_page
+from app.storage.s3.sender import Sender
+
+_PATH: Final = DavPath((RESERVED,))
+
+
+class S3Records:
+    """See app.storage.base.Records; `create` rests on PutObject with If-None-Match: *."""
+
+    def __init__(self, sender: Sender, prefix: str) -> None:
+        self._sender = sender
+        self._prefix = f"{prefix}{RESERVED}/"
+
+    async def create(self, name: str, content: bytes) -> bool:
+        digest = await digest_of(content, is_aws=self._sender.connection.is_aws)
+        reply = await self._sender.call(
+            _PATH,
+            "PUT",
+            self._prefix + name,
+            headers={"If-None-Match": "*", digest.header: digest.value},
+            body=content,
+            accept=(412,),
+        )
+        if reply.status != 412:
+            return True
+        # The first try may have succeeded without our hearing of it; contents are never alike by chance.
+        return reply.attempts > 1 and await self.read(name) == content
+
+    async def read(self, name: str) -> bytes | None:
+        reply = await self._sender.call(_PATH, "GET", self._prefix + name, accept=(404,))
+        return None if reply.status == 404 else reply.body
+
+    async def list(self, folder: str, after: str = "") -> AsyncIterator[str]:
+        prefix = f"{self._prefix}{folder}/"
+        start = self._prefix + after if after else ""
+        first = await read_page(self._sender, _PATH, prefix, delimiter=True, after=start)
+        async for page in pages(self._sender, _PATH, prefix, first, delimiter=True):
+            for key in page.keys:
+                if key.key != prefix:
+                    yield key.key[len(self._prefix) :]
+
+    async def delete(self, name: str) -> None:
+        await self._sender.call(_PATH, "DELETE", self._prefix + name, accept=(404,))
+
+    async def now(self) -> float:
+        reply = await self._sender.call(_PATH, "HEAD", self._prefix + "clock", accept=(404,))
+        moment = date(reply.headers.get("Date"))
+        if moment is None:
+            raise Unavailable(_PATH, "S3 answers without a Date")
+        return float(moment)

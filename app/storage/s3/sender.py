@@ -1,0 +1,203 @@
+"""The one place from which requests go to S3: addressed, signed, sent, repeated, judged."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import urllib.request
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import suppress
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from app.path import DavPath
+from app.storage.base import StorageError, Unavailable
+from app.storage.s3.connection import Connection
+from app.storage.s3.failures import STALE_CREDENTIALS, error_code, failure, is_temporary
+from app.storage.s3.signer import sign
+
+PATIENCE: Final = 10.0
+"""Seconds within which a request must have succeeded: Zotero on iOS gives up after 15."""
+
+_CONNECT_SECONDS: Final = 4.0
+_SILENCE_SECONDS: Final = 5.0
+_SLOWEST_UPLOAD: Final = 131072
+"""Bytes a second; a slower way to S3 is taken for a dead one."""
+_FIRST_DELAY: Final = 0.1
+_PIECE: Final = 262144
+_CONNECTIONS: Final = 1024
+_UNWANTED_HEADERS: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+Payload = bytes | bytearray | memoryview
+
+
+class Reply(NamedTuple):
+    """An answer whose body has been read whole."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    attempts: int
+    """More than 1 when the request was repeated: an earlier one may have taken effect."""
+
+
+class Sender:
+    """Sends to one bucket over one pool of connections; close it at the end."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=_CONNECTIONS,
+                ssl=connection.tls() if connection.base.startswith("https:") else False,
+                keepalive_timeout=15,
+            ),
+            auto_decompress=False,
+            skip_auto_headers=_UNWANTED_HEADERS,
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                connect=_CONNECT_SECONDS,
+                sock_connect=_CONNECT_SECONDS,
+                sock_read=_SILENCE_SECONDS,
+            ),
+            # Asking the environment anew for every request would cost more than signing it.
+            trust_env=bool(urllib.request.getproxies()),
+            read_bufsize=_PIECE,
+        )
+
+    async def aclose(self) -> None:
+        await self._http.close()
+
+    async def call(
+        self,
+        path: DavPath,
+        method: str,
+        key: str = "",
+        *,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: Payload = b"",
+        accept: Collection[int] = (),
+        silence: float = _SILENCE_SECONDS,
+    ) -> Reply:
+        """Send one request and read the answer whole.
+
+        `key` and `query` are what S3 sees after the bucket: the key not yet encoded, the query encoded
+        and its parameters in order. Statuses of 200 to 299 and those in `accept` are returned, all
+        else is raised as the StorageError it means for `path`. A 200 with an error inside
+        (CompleteMultipartUpload, CopyObject) is an error too. `silence` is how many seconds the store
+        may take for its first word.
+        """
+        response, attempts, content = await self._send(
+            path, method, key, query, headers or {}, body, accept, silence, streamed=False
+        )
+        return Reply(response.status, response.headers, content, attempts)
+
+    async def stream(
+        self, path: DavPath, key: str, headers: Mapping[str, str], accept: Collection[int]
+    ) -> aiohttp.ClientResponse:
+        """Send a GET and return the answer with its body unread; the caller closes it."""
+        response, _, _ = await self._send(
+            path, "GET", key, "", headers, b"", accept, _SILENCE_SECONDS, streamed=True
+        )
+        return response
+
+    async def _send(
+        self,
+        path: DavPath,
+        method: str,
+        key: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: Payload,
+        accept: Collection[int],
+        silence: float,
+        *,
+        streamed: bool,
+    ) -> tuple[aiohttp.ClientResponse, int, bytes]:
+        quoted = quote(key, safe="/~", errors="surrogateescape")
+        url = f"{self.connection.base}/{quoted}{'?' if query else ''}{query}"
+        seconds = max(PATIENCE, silence) + len(body) / _SLOWEST_UPLOAD
+        deadline = asyncio.get_running_loop().time() + seconds
+        attempt = 0
+        while True:
+            attempt += 1
+            error: StorageError
+            try:
+                async with asyncio.timeout_at(deadline):
+                    response = await self._request(method, url, headers, body, silence)
+                    try:
+                        good = response.status < 300 or response.status in accept
+                        if good and streamed and response.status < 300:
+                            return response, attempt, b""
+                        content = await response.read()
+                    except BaseException:
+                        response.close()
+                        raise
+                code = "" if method == "GET" and good else _inner_error(response.status, content)
+                if good and not code:
+                    return response, attempt, content
+                code = code or error_code(response.status, content)
+                error = failure(
+                    path, method, response.status, code, response.headers.get("x-amz-bucket-region", "")
+                )
+                repeatable = is_temporary(response.status, code) or (
+                    code in STALE_CREDENTIALS and attempt == 1
+                )
+                if code in STALE_CREDENTIALS:
+                    await self._renew_credentials()
+            except (aiohttp.ClientError, TimeoutError, OSError) as cause:
+                error = Unavailable(
+                    path, f"S3 could not be reached for {method}: {cause or type(cause).__name__}"
+                )
+                error.__cause__ = cause
+                repeatable = True
+            delay = random.uniform(0, _FIRST_DELAY * 2**attempt)
+            if not repeatable or attempt >= self.connection.attempts:
+                raise error
+            if asyncio.get_running_loop().time() + delay >= deadline:
+                raise error
+            await asyncio.sleep(delay)
+
+    async def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: Payload, silence: float
+    ) -> aiohttp.ClientResponse:
+        credentials = await self.connection.credentials()
+        sent = dict(headers)
+        if body or method in ("PUT", "POST"):
+            sent["Content-Length"] = str(len(body))
+        signed = sign(method, url, sent, credentials, self.connection.region)
+        return await self._http.request(
+            method,
+            URL(url, encoded=True),
+            headers=signed,
+            data=(_pieces(body) if len(body) > _PIECE else bytes(body)) if body else None,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=_CONNECT_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=silence
+            ),
+        )
+
+    async def _renew_credentials(self) -> None:
+        # Expired by the store's clock though not by ours: the session must look for them anew.
+        with suppress(StorageError):
+            self.connection.session._credentials = None
+            await self.connection.credentials()
+
+
+def _inner_error(status: int, content: bytes) -> str:
+    """Return the error code in the body of a success, empty if there is none."""
+    if status == 200 and b"<Error>" in content[:2048]:
+        return error_code(status, content)
+    return ""
+
+
+async def _pieces(body: Payload) -> AsyncIterator[memoryview]:
+    # Piece by piece, each awaited, so that the transport never copies a whole part into its buffer.
+    view = memoryview(body)
+    for start in range(0, len(view), _PIECE):
+        yield view[start : start + _PIECE]

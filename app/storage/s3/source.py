@@ -1,0 +1,69 @@
+"""A body as it is gathered into parts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from app.path import DavPath
+from app.storage.base import Body, Incomplete
+from app.storage.s3.sender import Payload
+from app.storage.upload_memory import Reservation
+
+
+class Source:
+    """A body, read in parts of the size that is asked for; counts and compares with what was announced."""
+
+    def __init__(self, path: DavPath, body: Body) -> None:
+        self._path = path
+        self._chunks: AsyncIterator[bytes] = body.chunks
+        self._size = body.size
+        self._rest = b""
+        self._count = 0
+        self.ended = False
+
+    async def fill(self, space: Reservation) -> Payload:
+        """Return the next `space.size` bytes, or fewer at the end. Raises Incomplete, TooSlow."""
+        async with space.filling():
+            first = await self._next()
+            if len(first) >= space.size or self.ended:
+                taken, self._rest = first[: space.size], first[space.size :]
+                space.filled = len(taken)
+                return taken
+            return await self._gather(first, space)
+
+    async def _gather(self, first: bytes, space: Reservation) -> Payload:
+        buffer = bytearray(space.size)
+        filled = len(first)
+        buffer[:filled] = first
+        while filled < space.size:
+            chunk = await self._next()
+            if self.ended:
+                break
+            fitting = chunk[: space.size - filled]
+            buffer[filled : filled + len(fitting)] = fitting
+            filled += len(fitting)
+            space.filled = filled
+            self._rest = chunk[len(fitting) :]
+        return memoryview(buffer)[:filled]
+
+    async def at_end(self) -> bool:
+        """Tell whether nothing more comes, waiting for the sender to say so."""
+        if not self._rest and not self.ended:
+            self._rest = await self._next()
+        return self.ended
+
+    async def _next(self) -> bytes:
+        if self._rest:
+            chunk, self._rest = self._rest, b""
+            return chunk
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            self.ended = True
+            if self._size is not None and self._count != self._size:
+                raise Incomplete(self._path) from None
+            return b""
+        self._count += len(chunk)
+        if self._size is not None and self._count > self._size:
+            raise Incomplete(self._path)
+        return chunk

@@ -1,0 +1,200 @@
+"""One root in a bucket. A collection is a prefix; a zero-byte `name/` marks it even when it is empty."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from typing import TypeAlias
+
+from app.path import DavPath
+from app.storage.base import (
+    Abilities,
+    Body,
+    ByteRange,
+    Changed,
+    Entry,
+    Exists,
+    Expectation,
+    Failure,
+    IsACollection,
+    Listing,
+    NotACollection,
+    NotFound,
+    Opened,
+    ParentMissing,
+    Records,
+    Written,
+)
+from app.storage.remembered import Known, Remembered
+from app.storage.s3.deletion import delete_tree
+from app.storage.s3.keys import Keys
+from app.storage.s3.listing import Page, pages, read_page
+from app.storage.s3.reading import entry_of, open_object
+from app.storage.s3.records import S3Records
+from app.storage.s3.sender import Sender
+from app.storage.s3.upload import Uploader, check_etag
+
+Entries: TypeAlias = list[Entry]
+
+ABILITIES = Abilities(atomic_replace=True, server_side_copy=True)
+
+
+class S3Storage:
+    """The resources whose keys begin with `prefix` (empty, or ending in a slash)."""
+
+    def __init__(self, sender: Sender, uploader: Uploader, prefix: str) -> None:
+        self._sender = sender
+        self._uploader = uploader
+        self._keys = Keys(prefix)
+        self._remembered = Remembered()
+        self.abilities = ABILITIES
+        self.records: Records | None = S3Records(sender, prefix)
+
+    async def stat(self, path: DavPath) -> Entry:
+        if path.slash or path.is_root:
+            return await self._stat_collection(path)
+        reply = await self._sender.call(path, "HEAD", self._keys.file(path), accept=(404,))
+        if reply.status != 404:
+            return entry_of(path, reply.headers)
+        if path.is_surely_file:
+            raise NotFound(path)
+        return await self._stat_collection(path)
+
+    async def _stat_collection(self, path: DavPath) -> Entry:
+        if path.is_root:
+            return Entry(path, True, 0, None, None)
+        prefix = self._keys.collection(path)
+        return self._collection_entry(
+            path, await read_page(self._sender, path, prefix, delimiter=False, limit=1)
+        )
+
+    def _collection_entry(self, path: DavPath, page: Page) -> Entry:
+        """Return a collection's entry from the first page of its keys, and remember that it exists."""
+        marker = self._keys.collection(path)
+        # A marker sorts before every key that it is a prefix of.
+        if page.keys and page.keys[0].key == marker:
+            self._remembered.learn_collection(path, Known.MARKER)
+            return Entry(path, True, 0, page.keys[0].modified, None)
+        if not path.is_root:
+            if not page.keys and not page.prefixes:
+                raise NotFound(path)
+            self._remembered.learn_collection(path, Known.MEMBERS)
+        return Entry(path, True, 0, None, None)
+
+    async def list(self, path: DavPath) -> Listing:
+        prefix = self._keys.collection(path)
+        first = await read_page(self._sender, path, prefix, delimiter=True)
+        try:
+            entry = self._collection_entry(path, first)
+        except NotFound:
+            if not path.slash:
+                await self.stat(path)  # raises NotFound unless it is a file
+                raise NotACollection(path) from None
+            raise
+        return Listing(entry, self._pages(path, prefix, first))
+
+    async def _pages(self, path: DavPath, prefix: str, first: Page) -> AsyncIterator[Entries]:
+        async for page in pages(self._sender, path, prefix, first, delimiter=True):
+            entries = []
+            for key in page.keys:
+                member = None if key.key == prefix else self._keys.member(path, prefix, key.key)
+                if member is not None:
+                    entries.append(Entry(member, False, key.size, key.modified, key.etag))
+            for name in page.prefixes:
+                member = self._keys.member(path, prefix, name)
+                if member is not None:
+                    entries.append(Entry(member, True, 0, None, None))
+            yield entries
+
+    async def open(self, path: DavPath, wanted: ByteRange | None = None, expect: str | None = None) -> Opened:
+        if path.slash or path.is_root:
+            await self._stat_collection(path)
+            raise IsACollection(path)
+        try:
+            return await open_object(self._sender, path, self._keys.file(path), wanted, expect)
+        except NotFound:
+            if path.is_surely_file:
+                raise
+            await self._stat_collection(path)
+            raise IsACollection(path) from None
+
+    async def write(self, path: DavPath, body: Body, expect: Expectation = None) -> Written:
+        key = self._keys.file(path)
+        await self._need_parent(path)
+        if not path.is_surely_file:
+            try:
+                await self._stat_collection(path)
+            except NotFound:
+                pass
+            else:
+                raise IsACollection(path)
+        if expect is not None:
+            await check_etag(self._sender, path, key, expect)
+        return await self._uploader.store(path, key, body, expect)
+
+    async def make_collection(self, path: DavPath) -> None:
+        await self._need_parent(path)
+        # A trailing slash would have the look-up pass over a file of that name.
+        found = await asyncio.gather(
+            self.stat(DavPath(path.segments)), self._stat_collection(path), return_exceptions=True
+        )
+        for result in found:
+            if isinstance(result, Entry):
+                raise Exists(path)
+            if not isinstance(result, NotFound):
+                raise result
+        if not await self._put_marker(path):
+            raise Exists(path)
+
+    async def _put_marker(self, path: DavPath) -> bool:
+        """Create a collection's marker; False if there was one."""
+        reply = await self._sender.call(
+            path,
+            "PUT",
+            self._keys.collection(path),
+            headers={"If-None-Match": "*", "Content-Type": "application/x-directory"},
+            accept=(412,),
+        )
+        self._remembered.learn_collection(path, Known.MARKER)
+        return reply.status != 412
+
+    async def _need_parent(self, path: DavPath) -> None:
+        parent = path.parent
+        if parent.is_root or self._remembered.collection(parent) is not None:
+            return
+        try:
+            await self._stat_collection(parent)
+        except NotFound:
+            raise ParentMissing(path) from None
+
+    async def _keep_parent(self, path: DavPath) -> None:
+        """See that the parent survives the loss of its last member, as collections do."""
+        parent = path.parent
+        if parent.is_root or self._remembered.collection(parent) is Known.MARKER:
+            return
+        await self._put_marker(parent)
+
+    async def delete(
+        self, path: DavPath, keep: Collection[DavPath] = (), expect: str | None = None
+    ) -> AsyncIterator[Failure]:
+        entry = await self.stat(path)
+        if expect is not None and entry.etag != expect:
+            raise Changed(path)
+        await self._keep_parent(path)
+        if not entry.is_collection:
+            await self._delete_file(path, expect)
+            return
+        self._remembered.forget_collections(path)
+        async for failure in delete_tree(self._sender, self._keys, path, keep):
+            yield failure
+        self._remembered.forget_collections(path)
+
+    async def _delete_file(self, path: DavPath, expect: str | None) -> None:
+        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html"""
+        known = expect is not None and self._sender.connection.is_aws
+        headers = {"If-Match": expect or ""} if known else {}
+        reply = await self._sender.call(
+            path, "DELETE", self._keys.file(path), headers=headers, accept=(404, 412)
+        )
+        if reply.status == 412:
+            raise Changed(path)

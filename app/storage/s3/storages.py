@@ -1,0 +1,63 @@
+"""All roots in one bucket: one connection, one sender, one memory for uploads."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, Self
+
+from app.path import DavPath
+from app.place import S3Place
+from app.settings import Settings
+from app.storage.base import Abilities, Busy, Denied, Unavailable
+from app.storage.s3.connection import StartError, connect
+from app.storage.s3.listing import read_page
+from app.storage.s3.sender import Sender
+from app.storage.s3.storage import ABILITIES, S3Storage
+from app.storage.s3.upload import Uploader
+from app.storage.upload_memory import UploadMemory
+
+logger: Final = logging.getLogger("zotshelf")
+
+
+class S3Storages:
+    """Opens the bucket that the settings name; `{user}` in the prefix gives every user a root."""
+
+    def __init__(self, sender: Sender, uploader: Uploader, prefix: str) -> None:
+        self._sender = sender
+        self._uploader = uploader
+        self._prefix = prefix
+        self._roots: dict[str, S3Storage] = {}
+
+    @classmethod
+    async def open(cls, settings: Settings, place: S3Place) -> Self:
+        """Connect and ask the bucket once.
+
+        Raises StartError when it refuses us; a store that is merely away is waited for by the requests.
+        """
+        sender = Sender(await connect(settings, place))
+        try:
+            await read_page(sender, DavPath(), "", delimiter=True, limit=1)
+        except Denied as error:
+            await sender.aclose()
+            raise StartError(str(error)) from error
+        except (Busy, Unavailable) as error:
+            logger.error("the bucket does not answer yet, starting all the same: %s", error)
+        except BaseException:
+            await sender.aclose()
+            raise
+        memory = UploadMemory(settings.upload_memory)
+        return cls(sender, Uploader(sender, memory, settings.upload_part_size), place.prefix)
+
+    @property
+    def abilities(self) -> Abilities:
+        return ABILITIES
+
+    def for_user(self, user: str) -> S3Storage:
+        prefix = self._prefix.replace("{user}", user)
+        root = self._roots.get(prefix)
+        if root is None:
+            root = self._roots[prefix] = S3Storage(self._sender, self._uploader, prefix)
+        return root
+
+    async def aclose(self) -> None:
+        await self._sender.aclose()

@@ -1,0 +1,102 @@
+"""WebDAV's XML: bounded bytes to requests, entries to a multistatus. The only place that escapes XML."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, NamedTuple
+from xml.etree.ElementTree import Element, ParseError
+from xml.sax.saxutils import escape, quoteattr
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from app.errors import BadXml
+
+DAV: Final = "{DAV:}"
+
+MULTISTATUS_OPEN: Final = '<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:">\n'
+MULTISTATUS_CLOSE: Final = "</D:multistatus>\n"
+
+_MAX_DEPTH: Final = 100
+
+
+class PropfindKind(Enum):
+    PROP = "prop"
+    ALLPROP = "allprop"
+    PROPNAME = "propname"
+
+
+class Propfind(NamedTuple):
+    """RFC 4918 section 14.20. `names` are what `prop` or `include` lists, as `{namespace}local`."""
+
+    kind: PropfindKind
+    names: tuple[str, ...] = ()
+
+
+def parse_propfind(body: bytes) -> Propfind:
+    """Read the body of a PROPFIND; an empty one means allprop. Raises BadXml."""
+    if not body.strip():
+        return Propfind(PropfindKind.ALLPROP)
+    root = _parse(body)
+    if root.tag != f"{DAV}propfind":
+        raise BadXml("the body of PROPFIND must be a DAV: propfind element")
+    parts: dict[str, Element] = {}
+    for child in root:
+        if child.tag in parts:
+            raise BadXml("an element of propfind stands twice")
+        parts[child.tag] = child
+    kinds = [kind for kind in PropfindKind if DAV + kind.value in parts]
+    include = parts.get(f"{DAV}include")
+    if len(kinds) != 1 or (include is not None and kinds[0] is not PropfindKind.ALLPROP):
+        raise BadXml("propfind needs one of prop, propname, and allprop with or without include")
+    listed = parts[f"{DAV}prop"] if kinds[0] is PropfindKind.PROP else include
+    names = dict.fromkeys(child.tag for child in listed) if listed is not None else {}
+    return Propfind(kinds[0], tuple(names))
+
+
+def _parse(body: bytes) -> Element:
+    try:
+        root: Element = fromstring(body, forbid_dtd=True)
+    except (ParseError, DefusedXmlException, ValueError, LookupError):
+        # ValueError and LookupError: an encoding that is unknown or does not fit.
+        raise BadXml("the body is not well-formed XML, or has a document type") from None
+    if _deeper_than(root, _MAX_DEPTH):
+        raise BadXml("the XML is nested too deeply")
+    return root
+
+
+def _deeper_than(root: Element, limit: int) -> bool:
+    level = [root]
+    for _ in range(limit):
+        level = [child for element in level for child in element]
+        if not level:
+            return False
+    return True
+
+
+def element(name: str, content: str | None = None) -> str:
+    """Return the element `name` (`{namespace}local`) around `content`, which is XML already."""
+    namespace, _, local = name.rpartition("}")
+    namespace = namespace[1:]
+    if namespace == "DAV:":
+        tag, opening = f"D:{local}", f"D:{local}"
+    elif namespace:
+        tag, opening = f"X:{local}", f"X:{local} xmlns:X={quoteattr(namespace)}"
+    else:
+        tag, opening = local, local
+    return f"<{opening}/>" if content is None else f"<{opening}>{content}</{tag}>"
+
+
+def propstat(properties: str, status: str) -> str:
+    """Return a propstat of ready-made property elements; `status` is like `200 OK`."""
+    return f"<D:propstat><D:prop>{properties}</D:prop><D:status>HTTP/1.1 {status}</D:status></D:propstat>"
+
+
+def response(href: str, content: str) -> str:
+    """Return a response element; `href` is percent-encoded, `content` is XML already."""
+    return f"<D:response><D:href>{escape(href)}</D:href>{content}</D:response>\n"
+
+
+def status_response(href: str, status: str) -> str:
+    """Return a response element for a resource that something happened to; `status` is like `423 Locked`."""
+    return response(href, f"<D:status>HTTP/1.1 {status}</D:status>")
