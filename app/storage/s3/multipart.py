@@ -171,14 +171,22 @@ class Multipart:
         )
         if reply.status == 412:
             raise Changed(self._path)
-        found = _ETAG.search(reply.body) if reply.status == 200 else None
-        if found is not None:
-            etag = f'"{found[1].decode()}"'
+        if reply.status == 200 and b"<CompleteMultipartUploadResult" in reply.body:
+            found = _ETAG.search(reply.body)
+            etag = f'"{found[1].decode()}"' if found is not None else await self._stored_etag()
         elif reply.attempts > 1:
             etag = await self._completed_unheard()
         else:
             raise Unavailable(self._path, "S3 did not confirm the completion of a multipart upload")
         return Written(etag, created=etag_before == ABSENT)
+
+    async def _stored_etag(self) -> str:
+        # Ceph 16 leaves the ETag of its answer empty.
+        reply = await self._sender.call(self._path, "HEAD", self._key)
+        etag = reply.headers.get("ETag")
+        if etag is None:
+            raise Unavailable(self._path, "S3 answered without an ETag")
+        return etag
 
     async def _completed_unheard(self) -> str:
         """Return the etag if an earlier try to complete, whose answer was lost, had succeeded."""
