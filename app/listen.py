@@ -1,0 +1,138 @@
+"""The sockets to listen on, IPv6 first, and the URLs at which they are reached."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import socket
+from typing import Any, Final, NoReturn, TypeAlias
+
+logger: Final = logging.getLogger("zotshelf.listen")
+
+_BACKLOG: Final = 2048
+_EVERYWHERE: Final = ipaddress.IPv6Address("::")
+
+SocketAddress: TypeAlias = tuple[Any, ...]
+"""Address and port, and for IPv6 flow and scope, as the socket module has them."""
+
+
+class ListenError(Exception):
+    """No socket can be had; the text is one line that says why."""
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Return the listening sockets for an address or name; port 0 takes one free port for all.
+
+    `::` is one socket for both families, since uvicorn's own would take IPv6 only; any other IPv6
+    address is one for IPv6 alone. Raises ListenError.
+    """
+    if host == str(_EVERYWHERE):
+        return [_listen_everywhere(port)]
+    sockets: list[socket.socket] = []
+    failure: OSError | None = None
+    for family, address in _resolve(host, port):
+        if sockets and not port:
+            address = (address[0], sockets[0].getsockname()[1], *address[2:])
+        try:
+            sockets.append(_bind(family, address, dual_stack=False))
+        except OSError as error:
+            failure = error
+            if error.errno != errno.EADDRNOTAVAIL:
+                break
+    if failure is not None and (failure.errno != errno.EADDRNOTAVAIL or not sockets):
+        for listening in sockets:
+            listening.close()
+        _refuse(host, port, failure)
+    return sockets
+
+
+def _listen_everywhere(port: int) -> socket.socket:
+    try:
+        return _bind(socket.AF_INET6, ("::", port), dual_stack=True)
+    except OSError as error:
+        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            _refuse("::", port, error)
+    logger.warning("this host has no IPv6 (it is disabled in the kernel): listening on 0.0.0.0, IPv4 only")
+    try:
+        return _bind(socket.AF_INET, ("0.0.0.0", port), dual_stack=False)  # noqa: S104  # as asked for
+    except OSError as error:
+        _refuse("0.0.0.0", port, error)  # noqa: S104
+
+
+def _bind(family: int, address: SocketAddress, *, dual_stack: bool) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _resolve(host: str, port: int) -> list[tuple[int, SocketAddress]]:
+    """Return family and socket address of all that `host` stands for, IPv6 first."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        _refuse(host, port, error)
+    unique = dict.fromkeys((family, address) for family, *_, address in found)
+    return sorted(unique, key=lambda pair: pair[0] != socket.AF_INET6)
+
+
+def _refuse(host: str, port: int, error: OSError) -> NoReturn:
+    shown = f"[{host}]" if ":" in host else host
+    reason = {
+        errno.EADDRINUSE: "another program has this port; stop it or choose with ZOTSHELF_PORT",
+        errno.EADDRNOTAVAIL: "this machine has no such address; choose with ZOTSHELF_HOST",
+        errno.EACCES: "ports below 1024 need a privilege; choose with ZOTSHELF_PORT",
+    }.get(error.errno or 0, error.strerror)
+    raise ListenError(f"cannot listen on {shown}:{port}: {reason}")
+
+
+def answers_on(sockets: list[socket.socket]) -> list[str]:
+    """Return the URLs at which the sockets can be reached, those of this machine alone first.
+
+    A socket for every address is reached at the loopback addresses and at the addresses that
+    outgoing connections would have, as far as the machine has them.
+    """
+    urls: list[str] = []
+    for listening in sockets:
+        address, port = listening.getsockname()[:2]
+        if ipaddress.ip_address(address).is_unspecified:
+            urls += [_url(found, port) for found in _own_addresses(listening) or [address]]
+        else:
+            urls.append(_url(address, port))
+    return urls
+
+
+def _own_addresses(listening: socket.socket) -> list[str]:
+    targets = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "192.0.2.1")]
+    if listening.family == socket.AF_INET6:
+        ipv6 = [(socket.AF_INET6, "::1"), (socket.AF_INET6, "2001:db8::1")]
+        alone = listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        targets = ipv6 if alone else [ipv6[0], targets[0], ipv6[1], targets[1]]
+    found = (_source_address(family, target) for family, target in targets)
+    return list(dict.fromkeys(address for address in found if address))
+
+
+def _source_address(family: int, target: str) -> str | None:
+    """Return our address on the way to `target`, None without a way. Nothing is sent."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((target, 9))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
+def _url(address: str, port: int) -> str:
+    found = ipaddress.ip_address(address)
+    # RFC 6874: the '%' before a zone is itself encoded.
+    host = f"[{found}]".replace("%", "%25") if found.version == 6 else str(found)
+    return f"http://{host}:{port}/"

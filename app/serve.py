@@ -1,0 +1,200 @@
+"""From settings to a running server: the first user, and uvicorn with one worker or several."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+from uvicorn import Config, Server
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from app import logs
+from app.listen import ListenError, answers_on, listen
+from app.settings import Settings
+from app.users import UsersFile, UsersFileError, create_first_user
+
+logger: Final = logging.getLogger("zotshelf.serve")
+
+EXIT_PORT: Final = 1
+EXIT_SETTING: Final = 2
+EXIT_START: Final = STARTUP_FAILURE
+
+# nginx keeps its connections to us for 60 s, and must be the one to close them.
+_KEEP_ALIVE_SECONDS: Final = 75
+# A worker that is still importing answers no ping; on a small machine that takes many seconds.
+_WORKER_SILENCE_SECONDS: Final = 30
+_EARLY_SECONDS: Final = 10
+_MAX_EARLY_DEATHS: Final = 5
+_PATIENCE_SECONDS: Final = 60
+_STOP_MARGIN_SECONDS: Final = 15
+
+_FIRST_USER_TEXT: Final = """
+A first user was made. In Zotero: Settings > Sync > File Syncing, sync attachment files using WebDAV:
+
+  URL:       http:// {address}   (Zotero adds /zotero/ by itself)
+  Username:  {user}
+  Password:  {password}
+
+This password is shown only now; {file} holds nothing but its hash.
+
+"""
+
+
+def run(settings: Settings, app: str = "app.main:app") -> int:
+    """Serve until told to stop, and return the exit code.
+
+    0 after SIGTERM or SIGINT, 1 for a port that cannot be had, 2 for a users file that cannot be used,
+    3 for an application that does not start. `app` is an import string, since workers import it.
+    """
+    # uvicorn repeats the signal that stopped it once it is done, which would end us by that signal.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    logs.configure(settings)
+    try:
+        sockets = _announce(settings)
+        config = _config(settings, app)
+        if settings.workers == 1:
+            _Server(config).run(sockets)
+            return 0
+        return _Supervisor(config, sockets).run_to_end()
+    except ListenError as error:
+        return _fail(EXIT_PORT, error)
+    except UsersFileError as error:
+        return _fail(EXIT_SETTING, error)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 0
+    except Exception:
+        logger.exception("the server could not go on")
+        return EXIT_START
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # as signal.signal calls it
+    raise SystemExit(0)
+
+
+def _fail(code: int, error: Exception) -> int:
+    sys.stderr.write(f"zotshelf: {error}\n")
+    return code
+
+
+def _announce(settings: Settings) -> list[socket.socket]:
+    """Check the users file, take the port, and say on standard output where the server is.
+
+    Done before any worker is forked, so that what is wrong is said once.
+    """
+    file = settings.users_file
+    missing = not os.path.lexists(file)
+    if not missing:
+        UsersFile.check(file)
+    sockets = listen(settings.host, settings.port)
+    path = settings.base_path.strip("/")
+    urls = [url + path + "/" if path else url for url in answers_on(sockets)]
+    sys.stdout.write("zotshelf answers on\n" + "".join(f"  {url}\n" for url in urls))
+    if missing:
+        # Only now: were the port not to be had, the password would be lost.
+        sys.stdout.write(_first_user(file, urls[0]))
+    sys.stdout.flush()
+    return sockets
+
+
+def _first_user(file: Path, url: str) -> str:
+    try:
+        user, password = create_first_user(file)
+    except FileExistsError:  # somebody else made it in this moment, and has been told
+        return ""
+    address = url.removeprefix("http://").rstrip("/")
+    return _FIRST_USER_TEXT.format(address=address, user=user, password=password, file=file)
+
+
+def _config(settings: Settings, app: str) -> Config:
+    return Config(
+        app,
+        loop="auto",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        workers=settings.workers,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+        timeout_worker_healthcheck=_WORKER_SILENCE_SECONDS,
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+    )
+
+
+class _Server(Server):
+    """uvicorn's server, which also stops when it is told to while the application is still starting."""
+
+    _starting: asyncio.Task[Any] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._starting = asyncio.current_task()
+        try:
+            await super().startup(sockets)
+        except asyncio.CancelledError:
+            if not self.should_exit:
+                raise
+            logger.info("stopped before the start was complete")
+        finally:
+            self._starting = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self._starting is not None:
+            self._starting.get_loop().call_soon_threadsafe(self._starting.cancel)
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's supervisor, which also gives up when its workers keep dying as soon as they start."""
+
+    def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self._started: dict[int | None, float] = {}
+        self._early_deaths: deque[float] = deque(maxlen=_MAX_EARLY_DEATHS)
+        self._code = 0
+
+    def run_to_end(self) -> int:
+        """Run the workers until told to stop; return the exit code."""
+        self.run()
+        return self._code
+
+    def keep_subprocess_alive(self) -> None:
+        before = list(self.processes)
+        stopping = self.should_exit.is_set()
+        super().keep_subprocess_alive()
+        now = time.monotonic()
+        for worker, successor in zip(before, self.processes, strict=True):
+            started = self._started.setdefault(worker.pid, now)
+            if worker is not successor and now - started < _EARLY_SECONDS:
+                self._early_deaths.append(now)
+        if self.should_exit.is_set() and not stopping:
+            self._code = EXIT_START
+        elif self._dies_at_once(now):
+            logger.error("the workers die as soon as they start: giving up")
+            self._code = EXIT_START
+            self.should_exit.set()
+
+    def _dies_at_once(self, now: float) -> bool:
+        deaths = self._early_deaths
+        return len(deaths) == _MAX_EARLY_DEATHS and now - deaths[0] < _PATIENCE_SECONDS
+
+    def join_all(self) -> None:
+        deadline = time.monotonic() + (self.config.timeout_graceful_shutdown or 0) + _STOP_MARGIN_SECONDS
+        for worker in self.processes:
+            worker.process.join(max(deadline - time.monotonic(), 0))
+            if worker.exitcode is None:
+                logger.error("worker %s does not stop: it is killed", worker.pid)
+                worker.process.kill()
+                worker.process.join()
