@@ -1,0 +1,39 @@
+# make serve   set everything up and serve ./data on [::]:8080
+# make test    set everything up and run every check and test
+# make format  let ruff format and mend what it can
+
+SHELL := /bin/sh
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+
+.PHONY: serve test format clean
+
+serve: .venv/serve.stamp
+	@exec $(BIN)/zotshelf serve
+
+test: .venv/test.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: .venv/test.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(BIN)/python:
+	@scripts/make_venv "$(PYTHON)" .venv
+
+.venv/serve.stamp: pyproject.toml | $(BIN)/python
+	@echo 'Installing what zotshelf needs into .venv ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/test.stamp: pyproject.toml | $(BIN)/python
+	@echo 'Installing what the tests need into .venv ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info
