@@ -17,10 +17,10 @@ from app.dispatch import Dispatch
 from app.logs import configure
 from app.methods.options import dav_classes
 from app.place import FolderPlace
-from app.settings import Settings
-from app.storage.base import Storages
+from app.settings import Settings, SettingsError
+from app.storage.base import StartError, Storages
 from app.storage.folder import FolderStorages
-from app.users import Users
+from app.users import Users, UsersFileError
 
 
 async def _health(request: Request) -> Response:  # noqa: ARG001  # Starlette calls it with one
@@ -52,23 +52,40 @@ async def open_storages(settings: Settings) -> Storages:
     return await S3Storages.open(settings, place)
 
 
-def create_app(settings: Settings | None = None) -> Router:
-    """Make the application. Nothing is read or opened before its lifespan begins.
+class Application:
+    """The ASGI application: opens everything at the start of its lifespan, and closes it at the end.
 
-    Without `settings` they are read then, from the environment.
+    Without `settings` they are read then, from the environment. Nothing is read or opened before.
     """
 
-    @asynccontextmanager
-    async def lifespan(app: Router) -> AsyncIterator[dict[str, ASGIApp]]:  # noqa: ARG001
-        found = settings or Settings.load()
-        configure(found)
-        async with opened(found) as served:
-            yield {"served": served}
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings
 
-    async def served(scope: Scope, receive: Receive, send: Send) -> None:
-        await scope["state"]["served"](scope, receive, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await scope["state"]["served"](scope, receive, send)
 
-    return Router(default=served, redirect_slashes=False, lifespan=lifespan)
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            settings = self._settings or Settings.load()
+            configure(settings)
+            async with opened(settings) as served:
+                scope["state"]["served"] = served
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except (SettingsError, UsersFileError, StartError) as error:
+            # What the operator can mend is said in one line; anything else comes with its traceback.
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+
+
+def create_app(settings: Settings | None = None) -> Application:
+    """Make the application."""
+    return Application(settings)
 
 
 app = create_app()

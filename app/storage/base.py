@@ -27,6 +27,10 @@ _TYPES.add_type("application/epub+zip", ".epub")
 _TYPES.add_type("text/markdown", ".md")
 
 
+class StartError(Exception):
+    """A storage cannot be opened; the text is one line that tells the operator what to do."""
+
+
 class StorageError(Exception):
     """A storage could not do what it was asked; `path` is the resource it was about.
 

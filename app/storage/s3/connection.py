@@ -20,15 +20,11 @@ from botocore.exceptions import BotoCoreError
 from app.path import DavPath
 from app.place import S3Place
 from app.settings import Settings
-from app.storage.base import Denied, Unavailable
+from app.storage.base import Denied, StartError, Unavailable
 
 _METADATA_ADDRESS: Final = ("169.254.169.254", 80)
 _CREDENTIALS_SECONDS: Final = 8.0
 _ATTEMPTS: Final = 3
-
-
-class StartError(Exception):
-    """The server cannot start; the text is one line that tells the operator what to do."""
 
 
 @dataclass(frozen=True, slots=True)

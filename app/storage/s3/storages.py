@@ -8,8 +8,8 @@ from typing import Final, Self
 from app.path import DavPath
 from app.place import S3Place
 from app.settings import Settings
-from app.storage.base import Abilities, Busy, Denied, Unavailable
-from app.storage.s3.connection import StartError, connect
+from app.storage.base import Abilities, Busy, Denied, StartError, Unavailable
+from app.storage.s3.connection import connect
 from app.storage.s3.listing import read_page
 from app.storage.s3.sender import Sender
 from app.storage.s3.storage import ABILITIES, S3Storage
