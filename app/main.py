@@ -83,9 +83,4 @@ class Application:
             await send({"type": "lifespan.shutdown.complete"})
 
 
-def create_app(settings: Settings | None = None) -> Application:
-    """Make the application."""
-    return Application(settings)
-
-
-app = create_app()
+app = Application()
