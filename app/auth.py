@@ -85,7 +85,7 @@ class BasicAuth:
         self._users = users
         self._dav = dav.encode("latin-1")
         self._clock = clock
-        self._secret = secrets.token_bytes(32)
+        self._key = secrets.token_bytes(32)
         self._good = _Memory(GOOD_SECONDS)
         self._bad = _Memory(BAD_SECONDS)
         self._version = users.version
@@ -124,7 +124,7 @@ class BasicAuth:
         if len(header) > _MAX_HEADER_BYTES:
             return None
         self._forget_if_changed()
-        key = hmac.digest(self._secret, header, "sha256")
+        key = hmac.digest(self._key, header, "sha256")
         now = self._clock()
         known = self._good.find(key, now)
         if known is not None or self._bad.find(key, now) is not None:

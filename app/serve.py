@@ -38,7 +38,7 @@ _MAX_EARLY_DEATHS: Final = 5
 _PATIENCE_SECONDS: Final = 60
 _STOP_MARGIN_SECONDS: Final = 15
 
-_FIRST_USER_TEXT: Final = """
+_FIRST_USER_TEXT: Final = """\
 A first user was made. In Zotero: Settings > Sync > File Syncing, sync attachment files using WebDAV:
 
   URL:       http:// {address}   (Zotero adds /zotero/ by itself)
@@ -99,7 +99,7 @@ def _announce(settings: Settings) -> list[socket.socket]:
     sockets = listen(settings.host, settings.port)
     path = settings.base_path.strip("/")
     urls = [url + path + "/" if path else url for url in answers_on(sockets)]
-    sys.stdout.write("zotshelf answers on\n" + "".join(f"  {url}\n" for url in urls))
+    sys.stdout.write("zotshelf answers on\n" + "".join(f"  {url}\n" for url in urls) + "\n")
     if missing:
         # Only now: were the port not to be had, the password would be lost.
         sys.stdout.write(_first_user(file, urls[0]))
