@@ -6,7 +6,7 @@ import logging
 from typing import Final, Self
 
 from app.path import DavPath
-from app.place import S3Place
+from app.place import USER, S3Place
 from app.settings import Settings
 from app.storage.base import Abilities, Busy, Denied, StartError, Unavailable
 from app.storage.s3.connection import connect
@@ -36,7 +36,8 @@ class S3Storages:
         """
         sender = Sender(await connect(settings, place))
         try:
-            await read_page(sender, DavPath(), "", delimiter=True, limit=1)
+            prefix = place.prefix.partition(USER)[0]
+            await read_page(sender, DavPath(), prefix, delimiter=True, limit=1)
         except Denied as error:
             await sender.aclose()
             raise StartError(str(error)) from error
@@ -53,7 +54,7 @@ class S3Storages:
         return ABILITIES
 
     def for_user(self, user: str) -> S3Storage:
-        prefix = self._prefix.replace("{user}", user)
+        prefix = self._prefix.replace(USER, user)
         root = self._roots.get(prefix)
         if root is None:
             root = self._roots[prefix] = S3Storage(self._sender, self._uploader, prefix)
