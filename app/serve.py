@@ -99,10 +99,9 @@ def _announce(settings: Settings) -> list[socket.socket]:
     sockets = listen(settings.host, settings.port)
     path = settings.base_path.strip("/")
     urls = [url + path + "/" if path else url for url in answers_on(sockets)]
-    sys.stdout.write("zotshelf answers on\n" + "".join(f"  {url}\n" for url in urls) + "\n")
-    if missing:
-        # Only now: were the port not to be had, the password would be lost.
-        sys.stdout.write(_first_user(file, urls[0]))
+    # Made only now: were the port not to be had, the password would be lost.
+    first_user = _first_user(file, urls[0]) if missing else ""
+    sys.stdout.write("zotshelf answers on\n" + "".join(f"  {url}\n" for url in urls) + "\n" + first_user)
     sys.stdout.flush()
     return sockets
 

@@ -191,6 +191,14 @@ def test_a_useless_users_file_ends_in_one_line_and_2(start: Start, tmp_path: Pat
     assert served.errors().count("\n") == 1
 
 
+def test_a_first_user_that_cannot_be_made_ends_in_one_line_and_2(start: Start) -> None:
+    served = start(users_file="none/users")
+    assert served.end() == 2
+    assert served.errors().startswith("zotshelf: the users file 'none/users' cannot be made: No such file")
+    assert served.errors().count("\n") == 1
+    assert served.said == ""
+
+
 def test_a_taken_port_ends_in_one_line_and_1_and_makes_no_user(start: Start, tmp_path: Path) -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as taken:
         port = taken.getsockname()[1]
