@@ -62,8 +62,10 @@ class Served:
         """Send the signal, if one is given, and return the exit code."""
         if number is not None:
             self._process.send_signal(number)
-        self.said += self._process.communicate(timeout=_PATIENCE_SECONDS)[0]
-        return self._process.returncode
+        code = self._process.wait(_PATIENCE_SECONDS)
+        assert self._process.stdout is not None
+        self.said += self._process.stdout.read()
+        return code
 
     def errors(self) -> str:
         self._errors.seek(0)
@@ -73,9 +75,10 @@ class Served:
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.communicate(timeout=_PATIENCE_SECONDS)
+                self._process.wait(_PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
+                self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._errors.close()
