@@ -100,7 +100,7 @@ class Dispatch:
         if problem.status >= 500:
             _log_failure(scope, error)
         answer = problem_answer(problem)
-        if problem.status == 405:
+        if problem.status == 405 or scope["method"] == "OPTIONS":
             answer.headers += dav_headers(self._storages.abilities)
         return answer
 
