@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection
 from typing import TypeAlias
 
@@ -32,7 +31,7 @@ from app.storage.s3.listing import Page, pages, read_page
 from app.storage.s3.reading import entry_of, open_object
 from app.storage.s3.records import S3Records
 from app.storage.s3.sender import Sender
-from app.storage.s3.upload import Uploader, check_etag
+from app.storage.s3.upload import Uploader, check_etag, find_etag
 
 Entries: TypeAlias = list[Entry]
 
@@ -87,8 +86,7 @@ class S3Storage:
         try:
             entry = self._collection_entry(path, first)
         except NotFound:
-            if not path.slash:
-                await self.stat(path)  # raises NotFound unless it is a file
+            if not path.slash and await self._has_file(path):
                 raise NotACollection(path) from None
             raise
         return Listing(entry, self._pages(path, prefix, first))
@@ -121,28 +119,16 @@ class S3Storage:
     async def write(self, path: DavPath, body: Body, expect: Expectation = None) -> Written:
         key = self._keys.file(path)
         await self._need_parent(path)
-        if not path.is_surely_file:
-            try:
-                await self._stat_collection(path)
-            except NotFound:
-                pass
-            else:
-                raise IsACollection(path)
+        if not path.is_surely_file and await self._has_collection(path):
+            raise IsACollection(path)
         if expect is not None:
             await check_etag(self._sender, path, key, expect)
         return await self._uploader.store(path, key, body, expect)
 
     async def make_collection(self, path: DavPath) -> None:
         await self._need_parent(path)
-        # A trailing slash would have the look-up pass over a file of that name.
-        found = await asyncio.gather(
-            self.stat(DavPath(path.segments)), self._stat_collection(path), return_exceptions=True
-        )
-        for result in found:
-            if isinstance(result, Entry):
-                raise Exists(path)
-            if not isinstance(result, NotFound):
-                raise result
+        if await self._has_collection(path) or await self._has_file(path):
+            raise Exists(path)
         if not await self._put_marker(path):
             raise Exists(path)
 
@@ -162,10 +148,18 @@ class S3Storage:
         parent = path.parent
         if parent.is_root or self._remembered.collection(parent) is not None:
             return
+        if not await self._has_collection(parent):
+            raise ParentMissing(path)
+
+    async def _has_collection(self, path: DavPath) -> bool:
         try:
-            await self._stat_collection(parent)
+            await self._stat_collection(path)
         except NotFound:
-            raise ParentMissing(path) from None
+            return False
+        return True
+
+    async def _has_file(self, path: DavPath) -> bool:
+        return await find_etag(self._sender, path, self._keys.file(path)) is not None
 
     async def _keep_parent(self, path: DavPath) -> None:
         """See that the parent survives the loss of its last member, as collections do."""
