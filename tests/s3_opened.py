@@ -1,0 +1,40 @@
+"""S3 storages for tests, without the SDK's slow look for the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiobotocore.session import get_session
+
+from app.storage.s3.connection import Connection
+from app.storage.s3.sender import Sender
+from app.storage.s3.storage import S3Storage
+from app.storage.s3.storages import S3Storages
+from app.storage.s3.upload import Uploader
+from app.storage.upload_memory import UploadMemory
+from tests.s3_stand_in import BUCKET, StandIn
+
+MIB = 1048576
+
+
+@asynccontextmanager
+async def opened(
+    s3: StandIn, *, prefix: str = "", part_size: int = MIB, memory: UploadMemory | None = None
+) -> AsyncIterator[S3Storage]:
+    """Open the root at `prefix` of the stand-in's bucket."""
+    connection = Connection(
+        session=get_session(),
+        bucket=BUCKET,
+        base=f"{s3.url}/{BUCKET}",
+        region="eu-central-1",
+        is_aws=s3.bucket.aws,
+        attempts=3,
+    )
+    sender = Sender(connection)
+    uploader = Uploader(sender, memory or UploadMemory(16 * MIB), part_size)
+    storages = S3Storages(sender, uploader, prefix)
+    try:
+        yield storages.for_user("ann")
+    finally:
+        await storages.aclose()
