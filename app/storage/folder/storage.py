@@ -1,0 +1,182 @@
+"""One root in a folder, and all the roots of a server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Collection
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from app.path import DavPath
+from app.storage.base import (
+    Abilities,
+    Body,
+    ByteRange,
+    Entry,
+    Exists,
+    Expectation,
+    Failure,
+    Listing,
+    NotFound,
+    Opened,
+    ParentMissing,
+    StartError,
+    StorageError,
+    Written,
+)
+from app.storage.folder.members import Members
+from app.storage.folder.reading import OpenFile
+from app.storage.folder.records import FolderRecords
+from app.storage.folder.root import Root, name_of, sync_folder
+from app.storage.folder.temporary import Temporaries
+from app.storage.folder.threads import clean_up, in_thread
+from app.storage.folder.tree import remove
+from app.storage.folder.upload import Blocks, Upload
+
+THREADS: Final = 16
+ABILITIES: Final = Abilities(atomic_replace=True, server_side_copy=True)
+
+_ROOT: Final = DavPath()
+
+
+class FolderStorage:
+    """The resources below one folder (`app.storage.base.Storage`).
+
+    A file there is a file here, a collection a folder. Whatever else lies there – symbolic links,
+    FIFOs, names that no URL can have – is not shown, and named once in the log. Conditions on a file
+    are exact among all writers of this server on this host; another host or program that writes at
+    the same moment can slip in between the check of an etag and the replacement.
+    """
+
+    def __init__(self, root: Path, threads: Executor, within: Root | None = None) -> None:
+        """`within` is a folder that must be there before `root` may be made below it."""
+        self._root = Root(root, within)
+        self._threads = threads
+        self._temporaries = Temporaries(self._root)
+        self._records = FolderRecords(self._root, self._temporaries, threads)
+
+    @property
+    def abilities(self) -> Abilities:
+        return ABILITIES
+
+    @property
+    def records(self) -> FolderRecords:
+        return self._records
+
+    async def stat(self, path: DavPath) -> Entry:
+        self._check(path)
+        return await in_thread(self._threads, path, self._root.stat, path)
+
+    async def list(self, path: DavPath) -> Listing:
+        self._check(path)
+        members = Members(self._root, self._threads, path)
+        try:
+            entry = await in_thread(self._threads, path, members.open)
+        except BaseException:
+            members.close()
+            raise
+        return Listing(entry, members.pages())
+
+    async def open(self, path: DavPath, wanted: ByteRange | None = None, expect: str | None = None) -> Opened:
+        self._check(path)
+        file = OpenFile(self._root, self._threads, path)
+        try:
+            await in_thread(self._threads, path, file.open, wanted, expect)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    async def write(self, path: DavPath, body: Body, expect: Expectation = None) -> Written:
+        self._check(path)
+        upload = Upload(self._root, self._temporaries, path, expect)
+        await in_thread(self._threads, path, upload.check)
+        blocks = Blocks(path, body)
+        try:
+            block = await blocks.read()
+            while not blocks.ended:
+                await in_thread(self._threads, path, upload.append, block)
+                block = await blocks.read()
+            return await in_thread(self._threads, path, upload.finish, block)
+        finally:
+            if upload.begun:
+                await clean_up(self._threads, upload.close)
+
+    async def make_collection(self, path: DavPath) -> None:
+        self._check(path)
+        await in_thread(self._threads, path, self._make_collection, path)
+
+    def _make_collection(self, path: DavPath) -> None:
+        if path.is_root:
+            raise Exists(path)
+        with (
+            self._root.errors(path, missing=ParentMissing),
+            self._root.collection(path.parent, readable=True) as parent,
+        ):
+            if self._root.find(parent, path) is not None:
+                raise Exists(path)
+            os.mkdir(name_of(path), dir_fd=parent)
+            sync_folder(parent)
+
+    async def delete(
+        self, path: DavPath, keep: Collection[DavPath] = (), expect: str | None = None
+    ) -> AsyncIterator[Failure]:
+        self._check(path)
+        removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect)
+        if removal is None:
+            return
+        try:
+            while not removal.done:
+                for failure in await in_thread(self._threads, path, removal.step):
+                    yield failure
+        finally:
+            removal.close()
+
+    def _check(self, path: DavPath) -> None:
+        if self._root.is_reserved(path):
+            raise NotFound(path)
+
+
+class FolderStorages:
+    """All roots of a server (`app.storage.base.Storages`), with the threads that work on them."""
+
+    def __init__(self, template: str) -> None:
+        """Make the folder `template`, or the part of it before the segment that names the user.
+
+        `{user}` in it gives every user a root of their own, made when it is first used; without it
+        all share one. A relative path counts from the working directory of this moment. Blocks;
+        raises StartError.
+        """
+        self._template = str(Path(template).absolute())
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="folder")
+        self._storages: dict[str, FolderStorage] = {}
+        fixed = Path(self._template.partition("{user}")[0] + "x").parent
+        self._fixed = Root(fixed if self._is_per_user else Path(self._template))
+        try:
+            self._fixed.prepare(_ROOT)
+        except StorageError as error:
+            raise StartError(f"the folder {self._fixed.folder} cannot be used: {error}") from error
+
+    @property
+    def _is_per_user(self) -> bool:
+        return "{user}" in self._template
+
+    @property
+    def abilities(self) -> Abilities:
+        return ABILITIES
+
+    def for_user(self, user: str) -> FolderStorage:
+        """Return the root of `user`; without `{user}` in the template it is the same for all."""
+        owner = user if self._is_per_user else ""
+        storage = self._storages.get(owner)
+        if storage is None:
+            folder = Path(self._template.replace("{user}", owner))
+            storage = FolderStorage(folder, self._threads, self._fixed if self._is_per_user else None)
+            self._storages[owner] = storage
+        return storage
+
+    async def aclose(self) -> None:
+        """Wait for what the threads are still doing, and end them; safe to call twice."""
+        await asyncio.to_thread(self._threads.shutdown)

@@ -1,0 +1,144 @@
+"""Files on their way: written under a name of their own below `.zotshelf/uploads`, then put in place."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from app.path import RESERVED, DavPath
+from app.storage.base import Unavailable
+from app.storage.folder.root import Root
+
+UPLOADS: Final = DavPath((RESERVED, "uploads"), slash=True)
+
+STALE_SECONDS: Final = 86400.0
+"""A file that nobody has written to for so long was left by a crash."""
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECES: Final = 1024
+_SYNC_BYTES: Final = 32 * 1024 * 1024
+_NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+_log = logging.getLogger(__name__)
+
+
+class Temporaries:
+    """The temporary files of one root. Every method blocks."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._swept = False
+
+    def open(self, path: DavPath) -> TemporaryFile:
+        """Begin a file that is to become the resource `path`. Raises StorageError."""
+        with self._root.errors(path, missing=Unavailable):
+            if not self._swept:
+                self._sweep()
+            uploads = self._root.open_own(UPLOADS)
+            name = secrets.token_hex(16)
+            try:
+                return TemporaryFile(uploads, name, os.open(name, _CREATE, 0o666, dir_fd=uploads))
+            except BaseException:
+                os.close(uploads)
+                raise
+
+    def _sweep(self) -> None:
+        self._swept = True
+        oldest = time.time() - STALE_SECONDS
+        uploads = self._root.open_own(UPLOADS, readable=True)
+        try:
+            with os.scandir(uploads) as names:
+                for found in names:
+                    with suppress(OSError):
+                        if found.stat(follow_symlinks=False).st_mtime < oldest:
+                            os.unlink(found.name, dir_fd=uploads)
+                            _log.warning("removed %s, left by an upload that never ended", ascii(found.name))
+        finally:
+            os.close(uploads)
+
+
+class TemporaryFile:
+    """A file that becomes visible in one step, or never. Every method blocks and may raise OSError."""
+
+    def __init__(self, uploads: int, name: str, file: int) -> None:
+        self._uploads = uploads
+        self._name: str | None = name
+        self._file = file
+        self._unsynced = 0
+
+    def append(self, block: Sequence[bytes]) -> None:
+        """Write all of `block` at the end.
+
+        What was written is brought to the disk every 32 MiB, so that a sender who is faster than the
+        disk is held back on the way and does not wait long after its last byte.
+        """
+        pieces = deque(memoryview(piece) for piece in block if piece)
+        while pieces:
+            written = os.writev(self._file, [pieces[i] for i in range(min(len(pieces), _PIECES))])
+            self._unsynced += written
+            while pieces and written >= len(pieces[0]):
+                written -= len(pieces.popleft())
+            if written:
+                pieces[0] = pieces[0][written:]
+        if self._unsynced >= _SYNC_BYTES:
+            os.fdatasync(self._file)
+            self._unsynced = 0
+
+    def seal(self) -> os.stat_result:
+        """Make the content durable and return the status that the file will keep.
+
+        The time is set to the nanosecond, as the kernel's own may stand still for milliseconds: two
+        files of the same inode number, one after the other, must not have the same etag.
+        """
+        now = time.time_ns()
+        with suppress(OSError):
+            os.utime(self._file, ns=(now, now))
+        os.fsync(self._file)
+        return os.fstat(self._file)
+
+    def link_to(self, folder: int, name: bytes) -> bool:
+        """Give the file its name, unless it is taken: FileExistsError.
+
+        False where the file system has no hard links; then nothing is done.
+        """
+        if self._name is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        try:
+            os.link(self._name, name, src_dir_fd=self._uploads, dst_dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in _NO_HARD_LINKS:
+                return False
+            raise
+        self._unlink()
+        return True
+
+    def rename_to(self, folder: int, name: bytes) -> None:
+        """Give the file its name, in the place of whatever file has it."""
+        if self._name is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        os.rename(self._name, name, src_dir_fd=self._uploads, dst_dir_fd=folder)
+        self._name = None
+
+    def _unlink(self) -> None:
+        if self._name is not None:
+            os.unlink(self._name, dir_fd=self._uploads)
+            self._name = None
+
+    def close(self) -> None:
+        """Remove the file if it did not get its name; safe to call twice."""
+        try:
+            self._unlink()
+        except OSError as error:
+            _log.warning("cannot remove the temporary file %s: %s", self._name, error.strerror)
+        self._name = None
+        if self._file >= 0:
+            os.close(self._file)
+            os.close(self._uploads)
+            self._file = -1

@@ -1,0 +1,87 @@
+"""The storages that the contract is tested on, and what tests need to speak to one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.path import DavPath
+from app.storage.base import Body, ByteRange, Entry, Expectation, Failure, Storage, Written
+from app.storage.folder import FolderStorages
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An empty storage, and `litter`, which names what unfinished uploads have left in its store."""
+
+    storage: Storage
+    litter: Callable[[], Awaitable[list[str]]]
+
+
+@asynccontextmanager
+async def folder(place: Path) -> AsyncIterator[Tried]:
+    storages = FolderStorages(str(place / "data"))
+
+    async def litter() -> list[str]:
+        return [str(found) for found in (place / "data" / ".zotshelf").rglob("*") if found.is_file()]
+
+    try:
+        yield Tried(storages.for_user("ann"), litter)
+    finally:
+        await storages.aclose()
+
+
+STORAGES: dict[str, Callable[[Path], AbstractAsyncContextManager[Tried]]] = {"folder": folder}
+"""By name: what opens the storage, given an empty folder of the test's own."""
+
+
+def path(text: str) -> DavPath:
+    """Return the path of decoded segments written as in 'a/b' or, for a collection, 'a/b/'."""
+    return DavPath(tuple(part for part in text.split("/") if part), slash=text.endswith("/"))
+
+
+async def chunks(*parts: bytes | Exception) -> AsyncIterator[bytes]:
+    """Yield the parts; an exception among them is raised in its place."""
+    for part in parts:
+        if isinstance(part, Exception):
+            raise part
+        yield part
+
+
+async def put(storage: Storage, where: str | DavPath, content: bytes, expect: Expectation = None) -> Written:
+    target = path(where) if isinstance(where, str) else where
+    return await storage.write(target, Body(chunks(content), len(content)), expect)
+
+
+async def get(
+    storage: Storage, where: str | DavPath, wanted: ByteRange | None = None, expect: str | None = None
+) -> bytes:
+    target = path(where) if isinstance(where, str) else where
+    opened = await storage.open(target, wanted, expect)
+    try:
+        content = b"".join([chunk async for chunk in opened.chunks()])
+    finally:
+        await opened.aclose()
+    assert len(content) == opened.stop - opened.start
+    return content
+
+
+async def members(storage: Storage, where: str) -> list[Entry]:
+    listing = await storage.list(path(where))
+    return [entry async for page in listing.pages for entry in page]
+
+
+async def names(storage: Storage, where: str) -> list[str]:
+    """Return the names of the members in order, those of collections with a slash."""
+    return sorted(
+        entry.path.name + ("/" if entry.is_collection else "") for entry in await members(storage, where)
+    )
+
+
+async def delete(
+    storage: Storage, where: str, keep: tuple[str, ...] = (), expect: str | None = None
+) -> list[Failure]:
+    kept = [path(one) for one in keep]
+    return [failure async for failure in storage.delete(path(where), kept, expect)]
