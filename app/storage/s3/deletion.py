@@ -14,7 +14,7 @@ from typing import Final
 from xml.sax.saxutils import escape, unescape
 
 from app.path import DavPath
-from app.storage.base import Failure
+from app.storage.base import Failure, StorageError
 from app.storage.s3.failures import failure
 from app.storage.s3.keys import Keys
 from app.storage.s3.listing import pages, read_page
@@ -90,7 +90,11 @@ async def _delete_keys(sender: Sender, keys: Keys, names: Sequence[str]) -> list
     failures = await _delete_batch(sender, keys, sendable) if sendable else []
     for name in names:
         if _UNSENDABLE.search(name):  # XML cannot carry it: a request of its own
-            await sender.call(keys.path(name), "DELETE", name, accept=(404,))
+            path = keys.path(name)
+            try:
+                await sender.call(path, "DELETE", name, accept=(404,))
+            except StorageError as error:
+                failures.append(Failure(path, error))
     return failures
 
 
