@@ -134,15 +134,18 @@ class S3Storage:
 
     async def _put_marker(self, path: DavPath) -> bool:
         """Create a collection's marker; False if there was one."""
+        key = self._keys.collection(path)
+        headers = {"Content-Type": "application/x-directory"}
         reply = await self._sender.call(
-            path,
-            "PUT",
-            self._keys.collection(path),
-            headers={"If-None-Match": "*", "Content-Type": "application/x-directory"},
-            accept=(412,),
+            path, "PUT", key, headers=headers | {"If-None-Match": "*"}, accept=(412, 501)
         )
+        # Our own first try may have made it without our hearing of it.
+        created = reply.status < 300 or (reply.status == 412 and reply.attempts > 1)
+        if reply.status == 501:  # a store that does not know the condition
+            created = await find_etag(self._sender, path, key) is None
+            await self._sender.call(path, "PUT", key, headers=headers)
         self._remembered.learn_collection(path, Known.MARKER)
-        return reply.status != 412
+        return created
 
     async def _need_parent(self, path: DavPath) -> None:
         parent = path.parent
