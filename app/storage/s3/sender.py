@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import urllib.request
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
@@ -30,6 +31,7 @@ _SLOWEST_UPLOAD: Final = 131072
 _FIRST_DELAY: Final = 0.1
 _PIECE: Final = 262144
 _CONNECTIONS: Final = 1024
+_ERROR_ROOT: Final = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<Error[\s>]")
 _UNWANTED_HEADERS: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 Payload = bytes | bytearray | memoryview
@@ -56,6 +58,7 @@ class Sender:
                 ssl=connection.tls() if connection.base.startswith("https:") else False,
                 keepalive_timeout=15,
             ),
+            middlewares=(_once,),
             auto_decompress=False,
             skip_auto_headers=_UNWANTED_HEADERS,
             timeout=aiohttp.ClientTimeout(
@@ -189,9 +192,18 @@ class Sender:
             await self.connection.credentials()
 
 
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a request again on its own: that it was repeated must be known."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(str(error) or type(error).__name__) from error
+
+
 def _inner_error(status: int, content: bytes) -> str:
     """Return the error code in the body of a success, empty if there is none."""
-    if status == 200 and b"<Error>" in content[:2048]:
+    # Only where it is the answer: entries of DeleteObjects fail one by one, inside a DeleteResult.
+    if status == 200 and _ERROR_ROOT.match(content):
         return error_code(status, content)
     return ""
 
