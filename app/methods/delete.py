@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.answer import Answer
-from app.errors import BadRequest, RootProtected, problem_of
+from app.conditions import Verdict
+from app.errors import BadRequest, PreconditionFailed, RootProtected, problem_of
 from app.headers import Depth, depth
 from app.methods.multistatus import href_of, multistatus_answer
-from app.methods.put import expectation
 from app.request import DavRequest
 from app.status import reason
-from app.storage.base import ABSENT, Failure, NotFound
+from app.storage.base import Failure
 from app.xml import MULTISTATUS_CLOSE, MULTISTATUS_OPEN, status_response
 
 
@@ -22,11 +22,23 @@ async def delete(request: DavRequest) -> Answer:
     if depth(request.headers) not in (None, Depth.INFINITY):
         # Harmless on a file, but whoever sends it expects members to survive.
         raise BadRequest("DELETE takes no depth but infinity")
-    expect = await expectation(request)
-    if expect == ABSENT:
-        raise NotFound(request.path)
+    expect = await _expected_etag(request)
     failures = [failure async for failure in request.storage.delete(request.path, expect=expect)]
     return failures_answer(request, failures) if failures else Answer(204)
+
+
+async def _expected_etag(request: DavRequest) -> str | None:
+    """Check the request's preconditions now; return the etag that a file must still have when it goes.
+
+    Raises NotFound, PreconditionFailed.
+    """
+    conditions = request.preconditions()
+    if conditions is None:
+        return None
+    entry = await request.storage.stat(request.path)
+    if conditions.evaluate(entry, reading=False) is not Verdict.GO_ON:
+        raise PreconditionFailed
+    return entry.etag
 
 
 def failures_answer(request: DavRequest, failures: Iterable[Failure]) -> Answer:

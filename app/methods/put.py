@@ -6,7 +6,7 @@ from app.answer import Answer
 from app.conditions import Verdict
 from app.errors import BadRequest, MethodNotAllowed, PreconditionFailed, UnexpectedBody
 from app.request import DavRequest
-from app.storage.base import ABSENT, Entry, Expectation, NotFound
+from app.storage.base import ABSENT, Entry, Expectation, IsACollection, NotFound, ParentMissing
 
 
 async def put(request: DavRequest) -> Answer:
@@ -16,7 +16,7 @@ async def put(request: DavRequest) -> Answer:
     if b"content-range" in request.headers:
         # RFC 9110 section 14.5: to take a part for the whole would destroy the file.
         raise BadRequest("content-range has no meaning in a PUT here")
-    expect = await expectation(request)
+    expect = await _expectation(request)
     written = await request.storage.write(request.path, request.body(), expect)
     headers = [(b"etag", written.etag.encode("latin-1"))]
     if not written.created:
@@ -24,10 +24,11 @@ async def put(request: DavRequest) -> Answer:
     return Answer(201, [*headers, (b"content-length", b"0")])
 
 
-async def expectation(request: DavRequest) -> Expectation:
+async def _expectation(request: DavRequest) -> Expectation:
     """Check the request's preconditions now; return what must still be stored when it takes effect.
 
-    Raises PreconditionFailed.
+    What would be refused without them is refused for that, not for them (RFC 9110 section 13.2.1).
+    Raises PreconditionFailed, IsACollection, ParentMissing.
     """
     conditions = request.preconditions()
     if conditions is None:
@@ -37,9 +38,20 @@ async def expectation(request: DavRequest) -> Expectation:
         entry = await request.storage.stat(request.path)
     except NotFound:
         entry = None
+    if entry is not None and entry.is_collection:
+        raise IsACollection(request.path)
     if conditions.evaluate(entry, reading=False) is not Verdict.GO_ON:
+        if entry is None:
+            await _need_parent(request)
         raise PreconditionFailed
     return ABSENT if entry is None else entry.etag
+
+
+async def _need_parent(request: DavRequest) -> None:
+    try:
+        await request.storage.stat(request.path.parent)
+    except NotFound:
+        raise ParentMissing(request.path) from None
 
 
 async def mkcol(request: DavRequest) -> Answer:
