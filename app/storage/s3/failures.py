@@ -76,7 +76,8 @@ def failure(path: DavPath, operation: str, status: int, code: str, region: str =
         return NameRefused(path, text)
     if code == "EntityTooLarge":
         return TooLarge(path, text)
-    if is_temporary(status, code):
+    # An upload that somebody swept away can be begun again, though not gone on with.
+    if is_temporary(status, code) or code == "NoSuchUpload":
         return Unavailable(path, text)
     advice = _ADVICE.get(code, "is ZOTSHELF_STORAGE a bucket, and the endpoint an S3 service?")
     return Denied(path, f"{text}: {advice}{f' ({region})' if region else ''}")
