@@ -111,7 +111,8 @@ class Multipart:
                 raise TooLarge(self._path, "a file of unknown size went beyond 10,000 parts")
             space = await self._memory.reserve(self._path, self._next_size(len(payload)))
             try:
-                payload = await source.fill(space)
+                async with space.filling():
+                    payload = await source.fill(space)
             except BaseException:
                 space.release()
                 raise
@@ -129,26 +130,25 @@ class Multipart:
         except BaseException:
             space.release()
             raise
-        self._underway = asyncio.create_task(self._upload_part(number, payload, space))
+        self._underway = asyncio.create_task(self._upload_part(number, payload))
+        # Not in the task, of which nothing runs when it is cancelled before its first step.
+        self._underway.add_done_callback(lambda _: space.release())
 
     async def _finish_part(self) -> None:
         if self._underway is not None:
             await self._underway
             self._underway = None
 
-    async def _upload_part(self, number: int, payload: Payload, space: Reservation) -> None:
-        try:
-            digest = await digest_of(payload, is_aws=self._sender.connection.is_aws)
-            reply = await self._sender.call(
-                self._path,
-                "PUT",
-                self._key,
-                query=f"partNumber={number}&{self._upload_query()}",
-                headers={digest.header: digest.value},
-                body=payload,
-            )
-        finally:
-            space.release()
+    async def _upload_part(self, number: int, payload: Payload) -> None:
+        digest = await digest_of(payload, is_aws=self._sender.connection.is_aws)
+        reply = await self._sender.call(
+            self._path,
+            "PUT",
+            self._key,
+            query=f"partNumber={number}&{self._upload_query()}",
+            headers={digest.header: digest.value},
+            body=payload,
+        )
         if "ETag" not in reply.headers or digest.contradicts(reply.headers):
             raise Unavailable(self._path, "S3 stored other bytes of a part than were sent")
         self._parts.append(_Part(number, reply.headers["ETag"], digest))
@@ -169,14 +169,15 @@ class Multipart:
             accept=(404, 412),
             silence=_COMPLETION_SECONDS,
         )
-        if reply.status == 412:
-            raise Changed(self._path)
+        etag: str | None = None
         if reply.status == 200 and b"<CompleteMultipartUploadResult" in reply.body:
             found = _ETAG.search(reply.body)
             etag = f'"{found[1].decode()}"' if found is not None else await self._stored_etag()
         elif reply.attempts > 1:
             etag = await self._completed_unheard()
-        else:
+        if etag is None and reply.status == 412:
+            raise Changed(self._path)
+        if etag is None:
             raise Unavailable(self._path, "S3 did not confirm the completion of a multipart upload")
         return Written(etag, created=etag_before == ABSENT)
 
@@ -188,18 +189,15 @@ class Multipart:
             raise Unavailable(self._path, "S3 answered without an ETag")
         return etag
 
-    async def _completed_unheard(self) -> str:
+    async def _completed_unheard(self) -> str | None:
         """Return the etag if an earlier try to complete, whose answer was lost, had succeeded."""
         md5s = [part.etag.strip('"') for part in self._parts]
         if not all(map(_MD5.fullmatch, md5s)):
-            raise Unavailable(self._path, "S3 did not answer whether a multipart upload was completed")
+            return None
         md5 = hashlib.md5(bytes.fromhex("".join(md5s)), usedforsecurity=False).hexdigest()
-        expected = f'"{md5}-{len(md5s)}"'
         reply = await self._sender.call(self._path, "HEAD", self._key, accept=(404,))
-        etag = reply.headers.get("ETag", "")
-        if reply.status == 404 or etag != expected:
-            raise Unavailable(self._path, "S3 lost a multipart upload at its completion")
-        return etag
+        etag = reply.headers.get("ETag")
+        return etag if etag == f'"{md5}-{len(md5s)}"' else None
 
     def _condition(self, expect: Expectation) -> dict[str, str]:
         # Others ignore conditions here, or worse, fail.

@@ -22,14 +22,13 @@ class Source:
         self.ended = False
 
     async def fill(self, space: Reservation) -> Payload:
-        """Return the next `space.size` bytes, or fewer at the end. Raises Incomplete, TooSlow."""
-        async with space.filling():
-            first = await self._next()
-            if len(first) >= space.size or self.ended:
-                taken, self._rest = first[: space.size], first[space.size :]
-                space.filled = len(taken)
-                return taken
-            return await self._gather(first, space)
+        """Return the next `space.size` bytes, or fewer at the end. Raises Incomplete."""
+        first = await self._next()
+        if len(first) >= space.size or self.ended:
+            taken, self._rest = first[: space.size], first[space.size :]
+            space.filled = len(taken)
+            return taken
+        return await self._gather(first, space)
 
     async def _gather(self, first: bytes, space: Reservation) -> Payload:
         buffer = bytearray(space.size)
@@ -47,7 +46,9 @@ class Source:
         return memoryview(buffer)[:filled]
 
     async def at_end(self) -> bool:
-        """Tell whether nothing more comes, waiting for the sender to say so."""
+        """Tell whether nothing more comes; only where that is not known, wait for the sender to say so."""
+        if self._size is not None and self._count < self._size:
+            return False
         if not self._rest and not self.ended:
             self._rest = await self._next()
         return self.ended
@@ -56,13 +57,15 @@ class Source:
         if self._rest:
             chunk, self._rest = self._rest, b""
             return chunk
-        try:
-            chunk = await anext(self._chunks)
-        except StopAsyncIteration:
-            self.ended = True
-            if self._size is not None and self._count != self._size:
-                raise Incomplete(self._path) from None
-            return b""
+        chunk = b""
+        while not chunk:
+            try:
+                chunk = await anext(self._chunks)
+            except StopAsyncIteration:
+                self.ended = True
+                if self._size is not None and self._count != self._size:
+                    raise Incomplete(self._path) from None
+                return b""
         self._count += len(chunk)
         if self._size is not None and self._count > self._size:
             raise Incomplete(self._path)

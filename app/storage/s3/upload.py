@@ -41,8 +41,10 @@ class Uploader:
             part_size = part_size_for(path, body.size, part_size, self.memory.largest)
         space = await self.memory.reserve(path, part_size if body.size is None else min(part_size, body.size))
         try:
-            payload = await source.fill(space)
-            if await source.at_end():
+            async with space.filling():
+                payload = await source.fill(space)
+                ended = await source.at_end()
+            if ended:
                 return await self._put(path, key, payload, expect)
         except BaseException:
             space.release()
@@ -67,9 +69,9 @@ class Uploader:
         reply = await self.sender.call(
             path, "PUT", key, headers=headers | condition, body=payload, accept=(404, 412)
         )
-        if reply.status in (404, 412) and not await self._is_ours(path, key, reply, digest):
+        etag = await self._confirmed_etag(path, key, reply, digest)
+        if etag is None:
             raise Changed(path)
-        etag = f'"{digest.md5}"' if reply.status == 412 and digest.md5 else _confirmed(path, reply, digest)
         return Written(etag, created=expect == ABSENT)
 
     async def _put_over_anything(
@@ -78,21 +80,27 @@ class Uploader:
         reply = await self.sender.call(
             path, "PUT", key, headers=headers | {"If-None-Match": "*"}, body=payload, accept=(412, 501)
         )
-        created = reply.status < 300
-        if not created:
-            if reply.status == 501:  # a store that does not know the condition
-                created = await find_etag(self.sender, path, key) is None
-            reply = await self.sender.call(path, "PUT", key, headers=headers, body=payload)
+        etag = None if reply.status == 501 else await self._confirmed_etag(path, key, reply, digest)
+        if etag is not None:
+            return Written(etag, created=True)
+        # 501: a store that does not know the condition.
+        created = reply.status == 501 and await find_etag(self.sender, path, key) is None
+        reply = await self.sender.call(path, "PUT", key, headers=headers, body=payload)
         return Written(_confirmed(path, reply, digest), created)
 
-    async def _is_ours(self, path: DavPath, key: str, reply: Reply, digest: Digest) -> bool:
-        """Tell whether a condition failed only because our own first try, unanswered, had succeeded."""
+    async def _confirmed_etag(self, path: DavPath, key: str, reply: Reply, digest: Digest) -> str | None:
+        """Return the etag of what was stored, None if a condition kept it from being stored.
+
+        A condition may have failed only because our own first try, unanswered, had succeeded.
+        """
+        if reply.status < 300:
+            return _confirmed(path, reply, digest)
         if reply.attempts == 1:
-            return False
+            return None
         found = await self.sender.call(
             path, "HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"}, accept=(404,)
         )
-        return found.status == 200 and digest.matches(found.headers)
+        return found.headers.get("ETag") if found.status == 200 and digest.matches(found.headers) else None
 
 
 def _confirmed(path: DavPath, reply: Reply, digest: Digest) -> str:
