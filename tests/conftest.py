@@ -129,3 +129,10 @@ def client(server: Server, user: str) -> Iterator[httpx.Client]:
         verify=False,
     ) as client:
         yield client
+
+
+@pytest.fixture
+async def any_storage(any_s3: StandIn) -> AsyncIterator[S3Storage]:
+    """The storage on `any_s3`, in parts of 1 MiB."""
+    async with opened(any_s3) as found:
+        yield found

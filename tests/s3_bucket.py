@@ -155,10 +155,10 @@ class Bucket:
             raise Refused(404, "NoSuchUpload")
         return self.uploads[upload_id]
 
-    def complete(self, upload_id: str, parts: Sequence[Part], headers: Mapping[str, str]) -> Object:
-        upload = self.upload(upload_id)
+    def complete(self, key: str, upload_id: str, parts: Sequence[Part], headers: Mapping[str, str]) -> Object:
         if self.aws:
-            self._check(upload.key, headers)
+            self._check(key, headers)
+        upload = self.upload(upload_id)
         payloads = [upload.parts.get(part.number) for part in parts]
         if not parts or [part.number for part in parts] != sorted({part.number for part in parts}):
             raise Refused(400, "InvalidPartOrder")

@@ -38,3 +38,15 @@ async def opened(
         yield storages.for_user("ann")
     finally:
         await storages.aclose()
+
+
+def taken(memory: UploadMemory) -> int:
+    """Return how many bytes are reserved now."""
+    return sum(share.size - share.free for share in (memory._small, memory._large))
+
+
+def assert_holds(s3: StandIn, content: bytes | None) -> None:
+    """Check that the bucket holds `content` (None: nothing) under f.zip, and nothing unfinished."""
+    found = s3.bucket.objects.get("f.zip")
+    assert (None if found is None else found.content) == content
+    assert s3.bucket.uploads == {}

@@ -7,6 +7,7 @@ It records every request, checks every signature and every checksum, and misbeha
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import hmac
 import re
@@ -68,7 +69,7 @@ class StandIn:
     def __init__(self, *, aws: bool = False, hollow: bool = False) -> None:
         self.bucket = Bucket(aws=aws)
         self.requests: list[Received] = []
-        self.faults: list[Fault] = []
+        self._faults: list[Fault] = []
         self.url = ""
         self._hollow = hollow
         self._loop = asyncio.new_event_loop()
@@ -97,7 +98,7 @@ class StandIn:
 
     def fail(self, *faults: Fault) -> None:
         """Add rules; the first that meets a request is applied to it."""
-        self.faults.extend(faults)
+        self._faults.extend(map(copy.copy, faults))
 
     def operations(self) -> list[str]:
         """Return what was asked since the last time."""
@@ -119,7 +120,7 @@ class StandIn:
         )
         self.requests.append(received)
         fault = next(
-            (f for f in self.faults if f.meets(received.method, received.key, received.query)), Fault()
+            (f for f in self._faults if f.meets(received.method, received.key, received.query)), Fault()
         )
         payload = await self._receive(request, received, fault.reads())
         answer = fault.before()
@@ -250,7 +251,7 @@ class StandIn:
         parts = [
             Part(int(number), etag, checksum) for number, etag, checksum in zip_longest(*columns, checksums)
         ]
-        stored = self.bucket.complete(received.query["uploadId"], parts, received.headers)
+        stored = self.bucket.complete(received.key, received.query["uploadId"], parts, received.headers)
         etag = escape(stored.etag, {QUOTE: "&quot;"}) if self.bucket.aws else ""
         return _xml("CompleteMultipartUploadResult", f"<Key>{escape(received.key)}</Key><ETag>{etag}</ETag>")
 
