@@ -82,7 +82,9 @@ async def open_object(
         raise NotFound(path)
     if response.status == 412:
         raise Changed(path)
-    if response.status == 416:
+    is_empty = response.headers.get("Content-Length") == "0"
+    if response.status == 416 or (wanted is not None and is_empty):
+        response.close()
         return await _open_despite_range(sender, path, key, wanted, expect)
     try:
         return _opened(sender, path, key, response, ranged=wanted is not None)
@@ -94,7 +96,8 @@ async def open_object(
 async def _open_despite_range(
     sender: Sender, path: DavPath, key: str, wanted: ByteRange | None, expect: str | None
 ) -> OpenedObject:
-    # The answer need not say how long the object is, and stores refuse any range of an empty one.
+    # The answer need not say how long the object is. Of an empty one most stores refuse any range,
+    # others send the whole for any.
     reply = await sender.call(path, "HEAD", key, accept=(404,))
     if reply.status == 404:
         raise NotFound(path)

@@ -25,7 +25,7 @@ PATIENCE: Final = 10.0
 """Seconds within which a request must have succeeded: Zotero on iOS gives up after 15."""
 
 _CONNECT_SECONDS: Final = 4.0
-_SILENCE_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 5.0
 _SLOWEST_UPLOAD: Final = 131072
 """Bytes a second; a slower way to S3 is taken for a dead one."""
 _FIRST_DELAY: Final = 0.1
@@ -48,10 +48,14 @@ class Reply(NamedTuple):
 
 
 class Sender:
-    """Sends to one bucket over one pool of connections; close it at the end."""
+    """Sends to one bucket over one pool of connections; close it at the end.
 
-    def __init__(self, connection: Connection) -> None:
+    `silence` is how many seconds the store may take for its first word, and between two.
+    """
+
+    def __init__(self, connection: Connection, silence: float = SILENCE_SECONDS) -> None:
         self.connection = connection
+        self._silence = silence
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=_CONNECTIONS,
@@ -61,12 +65,6 @@ class Sender:
             middlewares=(_once,),
             auto_decompress=False,
             skip_auto_headers=_UNWANTED_HEADERS,
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                connect=_CONNECT_SECONDS,
-                sock_connect=_CONNECT_SECONDS,
-                sock_read=_SILENCE_SECONDS,
-            ),
             # Asking the environment anew for every request would cost more than signing it.
             trust_env=bool(urllib.request.getproxies()),
             read_bufsize=_PIECE,
@@ -85,18 +83,18 @@ class Sender:
         headers: Mapping[str, str] | None = None,
         body: Payload = b"",
         accept: Collection[int] = (),
-        silence: float = _SILENCE_SECONDS,
+        silence: float | None = None,
     ) -> Reply:
         """Send one request and read the answer whole.
 
         `key` and `query` are what S3 sees after the bucket: the key not yet encoded, the query encoded
         and its parameters in order. Statuses of 200 to 299 and those in `accept` are returned, all
         else is raised as the StorageError it means for `path`. A 200 with an error inside
-        (CompleteMultipartUpload, CopyObject) is an error too. `silence` is how many seconds the store
-        may take for its first word.
+        (CompleteMultipartUpload, CopyObject) is an error too. `silence` is for a request that the store
+        may take longer for than for others.
         """
         response, attempts, content = await self._send(
-            path, method, key, query, headers or {}, body, accept, silence, streamed=False
+            path, method, key, query, headers or {}, body, accept, silence or self._silence, streamed=False
         )
         return Reply(response.status, response.headers, content, attempts)
 
@@ -105,7 +103,7 @@ class Sender:
     ) -> aiohttp.ClientResponse:
         """Send a GET and return the answer with its body unread; the caller closes it."""
         response, _, _ = await self._send(
-            path, "GET", key, "", headers, b"", accept, _SILENCE_SECONDS, streamed=True
+            path, "GET", key, "", headers, b"", accept, self._silence, streamed=True
         )
         return response
 
