@@ -16,7 +16,7 @@ class Answer:
     cut: int | None = None
     """How many bytes of the body are sent before the connection is broken; -1: not even the head."""
     stalls: bool = False
-    """Whether nothing is sent, and the connection stays open."""
+    """Whether the connection then stays open."""
 
     @property
     def size(self) -> int:
@@ -124,7 +124,17 @@ class Stall(Fault):
     """Nothing is answered, while the connection stays open."""
 
     def before(self) -> Answer:
-        return Answer(200, stalls=True)
+        return Answer(200, cut=-1, stalls=True)
+
+
+@dataclass
+class Pause(Fault):
+    """The answer's body falls silent after `size` bytes, while the connection stays open."""
+
+    size: int = 0
+
+    def after(self, answer: Answer) -> Answer:
+        return replace(answer, cut=self.size, stalls=True)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from aiobotocore.session import get_session
 
 from app.storage.s3.connection import Connection
-from app.storage.s3.sender import Sender
+from app.storage.s3.sender import SILENCE_SECONDS, Sender
 from app.storage.s3.storage import S3Storage
 from app.storage.s3.storages import S3Storages
 from app.storage.s3.upload import Uploader
@@ -20,7 +20,12 @@ MIB = 1048576
 
 @asynccontextmanager
 async def opened(
-    s3: StandIn, *, prefix: str = "", part_size: int = MIB, memory: UploadMemory | None = None
+    s3: StandIn,
+    *,
+    prefix: str = "",
+    part_size: int = MIB,
+    memory: UploadMemory | None = None,
+    silence: float = SILENCE_SECONDS,
 ) -> AsyncIterator[S3Storage]:
     """Open the root at `prefix` of the stand-in's bucket."""
     connection = Connection(
@@ -31,7 +36,7 @@ async def opened(
         is_aws=s3.bucket.aws,
         attempts=3,
     )
-    sender = Sender(connection)
+    sender = Sender(connection, silence)
     uploader = Uploader(sender, memory or UploadMemory(16 * MIB), part_size)
     storages = S3Storages(sender, uploader, prefix)
     try:

@@ -325,8 +325,6 @@ def _check_signature(request: web.BaseRequest) -> None:
 
 async def _send(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
     transport = request.transport
-    if answer.stalls:
-        await asyncio.sleep(3600)
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     response.content_length = answer.size
     if answer.cut != -1:
@@ -334,6 +332,8 @@ async def _send(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
         left = answer.size if answer.cut is None else answer.cut
         if request.method != "HEAD" and answer.status != 204:
             await _write(response, answer.body, left)
+    if answer.stalls:
+        await asyncio.sleep(3600)
     if answer.cut is not None and transport is not None:
         transport.close()
     return response
