@@ -51,6 +51,8 @@ def parse_propfind(body: bytes) -> Propfind:
         raise BadXml("propfind needs one of prop, propname, and allprop with or without include")
     listed = parts[f"{DAV}prop"] if kinds[0] is PropfindKind.PROP else include
     names = dict.fromkeys(child.tag for child in listed) if listed is not None else {}
+    if kinds[0] is PropfindKind.PROP and not names:
+        raise BadXml("prop names no property")
     return Propfind(kinds[0], tuple(names))
 
 
