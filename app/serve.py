@@ -41,7 +41,7 @@ _STOP_MARGIN_SECONDS: Final = 15
 _FIRST_USER_TEXT: Final = """\
 A first user was made. In Zotero: Settings > Sync > File Syncing, sync attachment files using WebDAV:
 
-  URL:       http:// {address}   (Zotero adds /zotero/ by itself)
+  URL:       {url}   (choose http, then type what stands behind it; Zotero adds zotero/)
   Username:  {user}
   Password:  {password}
 
@@ -111,8 +111,7 @@ def _first_user(file: Path, url: str) -> str:
         user, password = create_first_user(file)
     except FileExistsError:  # somebody else made it in this moment, and has been told
         return ""
-    address = url.removeprefix("http://").rstrip("/")
-    return _FIRST_USER_TEXT.format(address=address, user=user, password=password, file=file)
+    return _FIRST_USER_TEXT.format(url=url, user=user, password=password, file=file)
 
 
 def _config(settings: Settings, app: str) -> Config:
