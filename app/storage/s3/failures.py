@@ -44,6 +44,7 @@ _BY_STATUS: Final = {
     403: "AccessDenied",
     429: "SlowDown",
     500: "InternalError",
+    501: "NotImplemented",
     502: "InternalError",
     503: "ServiceUnavailable",
     504: "RequestTimeout",
@@ -62,7 +63,7 @@ def is_temporary(status: int, code: str) -> bool:
     """Tell whether the same request may succeed when it is sent again."""
     if code in _BUSY or code in _TEMPORARY:
         return True
-    return status == 429 or (status >= 500 and code != "NotImplemented")
+    return status == 429 or (status >= 500 and code != "NotImplemented" and code not in _NO_SPACE)
 
 
 def failure(path: DavPath, operation: str, status: int, code: str, region: str = "") -> StorageError:

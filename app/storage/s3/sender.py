@@ -139,7 +139,7 @@ class Sender:
                     except BaseException:
                         response.close()
                         raise
-                code = "" if method == "GET" and good else _inner_error(response.status, content)
+                code = _hidden_error(method, response.status, content)
                 if good and not code:
                     return response, attempt, content
                 code = code or error_code(response.status, content)
@@ -198,10 +198,12 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
         raise aiohttp.ClientConnectionError(str(error) or type(error).__name__) from error
 
 
-def _inner_error(status: int, content: bytes) -> str:
-    """Return the error code in the body of a success, empty if there is none."""
+def _hidden_error(method: str, status: int, content: bytes) -> str:
+    """Return the code of an error that an answer's status does not show, empty if there is none."""
+    if status == 404 and error_code(status, content) == "NoSuchBucket":
+        return "NoSuchBucket"  # which must not pass for a missing object
     # Only where it is the answer: entries of DeleteObjects fail one by one, inside a DeleteResult.
-    if status == 200 and _ERROR_ROOT.match(content):
+    if status == 200 and method != "GET" and _ERROR_ROOT.match(content):
         return error_code(status, content)
     return ""
 
