@@ -16,6 +16,7 @@ import threading
 import xml.etree.ElementTree as ET
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -72,29 +73,30 @@ class StandIn:
         self._faults: list[Fault] = []
         self.url = ""
         self._hollow = hollow
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="s3-stand-in")
+        self._started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="s3-stand-in")
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self.url = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        self.url, self._loop, self._stop = self._started.result(10)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
-        self._loop.close()
 
-    async def _start(self) -> str:
-        self._runner = web.ServerRunner(
-            web.Server(self._handle, access_log=None, read_bufsize=2**18), shutdown_timeout=0.1
-        )
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "::1", 0).start()
-        return f"http://[::1]:{self._runner.addresses[0][1]}"
+    async def _run(self) -> None:
+        stop = asyncio.Event()
+        server = web.Server(self._handle, access_log=None, read_bufsize=2**18)
+        runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "::1", 0).start()
+        url = f"http://[::1]:{runner.addresses[0][1]}"
+        self._started.set_result((url, asyncio.get_running_loop(), stop))
+        await stop.wait()
+        await runner.cleanup()
 
     def fail(self, *faults: Fault) -> None:
         """Add rules; the first that meets a request is applied to it."""
@@ -132,7 +134,7 @@ class StandIn:
                 answer = fault.after(self._serve(received, payload, fault))
             except Refused as refusal:
                 answer = fault.after(error(refusal.status, refusal.code))
-        return await _send(request, answer)
+        return await _send(request, answer, self._stop)
 
     async def _receive(self, request: web.BaseRequest, received: Received, limit: int | None) -> Payload:
         # XML must be read, also where contents are not kept.
@@ -323,7 +325,7 @@ def _check_signature(request: web.BaseRequest) -> None:
         raise Refused(403, "SignatureDoesNotMatch")
 
 
-async def _send(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+async def _send(request: web.BaseRequest, answer: Answer, stop: asyncio.Event) -> web.StreamResponse:
     transport = request.transport
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     response.content_length = answer.size
@@ -333,7 +335,7 @@ async def _send(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
         if request.method != "HEAD" and answer.status != 204:
             await _write(response, answer.body, left)
     if answer.stalls:
-        await asyncio.sleep(3600)
+        await stop.wait()
     if answer.cut is not None and transport is not None:
         transport.close()
     return response
