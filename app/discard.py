@@ -9,6 +9,7 @@ rest of the body is then taken in, up to a limit.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -83,6 +84,7 @@ class _Exchange:
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
         elif not self._arrived and not message.get("more_body", False):
             await self._send({**message, "more_body": True})
-            await self._owner.discard(self._receive)
+            with suppress(ClientGone):  # whoever leaves now has been answered
+                await self._owner.discard(self._receive)
             message = {"type": "http.response.body"}
         await self._send(message)
