@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPResponse
 
@@ -47,7 +50,11 @@ class Answer:
 
 
 def connect(server: Server) -> socket.socket:
-    return socket.create_connection(("::1", server.port), timeout=PATIENCE)
+    return connect_to(server.port)
+
+
+def connect_to(port: int) -> socket.socket:
+    return socket.create_connection(("::1", port), timeout=PATIENCE)
 
 
 def read_answer(connection: socket.socket, method: str) -> Answer:
@@ -72,3 +79,26 @@ def exchange(server: Server, method: str, target: str | bytes, *headers: str, bo
     with connect(server) as connection:
         connection.sendall(head(method, target, *headers) + body)
         return read_answer(connection, method)
+
+
+_marks = itertools.count()
+
+
+def _mark(server: Server) -> int:
+    """Make a request of its own kind; return the number of access lines up to and with its own."""
+    path = f"/mark-{next(_marks)}"
+    exchange(server, "GET", path)
+    server.wait_for_line(f" {path} ")
+    return len(server.lines())
+
+
+@contextmanager
+def logged(server: Server) -> Iterator[list[str]]:
+    """Yield a list that has, when the context is left, the access lines of what was asked within.
+
+    An answer is there before its line is.
+    """
+    lines: list[str] = []
+    before = _mark(server)
+    yield lines
+    lines += server.lines()[before : _mark(server) - 1]
