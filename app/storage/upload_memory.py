@@ -36,12 +36,14 @@ class Reservation:
         self.size = size
         self.filled = 0
         self._since = 0.0
+        self._seen = 0
+        self._moved = 0.0
         self._timeout: asyncio.Timeout | None = None
 
     @asynccontextmanager
     async def filling(self) -> AsyncIterator[None]:
         """Within this context the sender is at work; raises TooSlow when it must yield to others."""
-        self._since = asyncio.get_running_loop().time()
+        self._since = self._moved = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(None) as timeout:
                 self._timeout = timeout
@@ -54,7 +56,14 @@ class Reservation:
             self._timeout = None
 
     def is_slow(self, now: float) -> bool:
-        return self._timeout is not None and now - self._since > _GRACE_SECONDS + self.filled / _SLOWEST
+        """Tell whether the sender has been too slow on the whole, or silent since it was looked at."""
+        if self._timeout is None:
+            return False
+        if self.filled != self._seen:
+            self._seen, self._moved = self.filled, now
+        return (
+            now - self._moved > _GRACE_SECONDS or now - self._since > _GRACE_SECONDS + self.filled / _SLOWEST
+        )
 
     def revoke(self, now: float) -> None:
         """End the filling with TooSlow."""
