@@ -67,15 +67,22 @@ class Connection:
         )
 
     def tls(self) -> ssl.SSLContext:
-        """Return what checks the endpoint's certificate: AWS_CA_BUNDLE, else the system's authorities."""
-        return ssl.create_default_context(cafile=self.session.get_config_variable("ca_bundle") or None)
+        """Return what checks the endpoint's certificate: AWS_CA_BUNDLE, else the system's authorities.
+
+        Raises StartError.
+        """
+        bundle: str | None = self.session.get_config_variable("ca_bundle") or None
+        try:
+            return ssl.create_default_context(cafile=bundle)
+        except OSError as error:
+            raise StartError(f"AWS_CA_BUNDLE names {bundle!r}, which cannot be used: {error}") from error
 
 
 async def connect(settings: Settings, place: S3Place) -> Connection:
     """Find out where `place`'s bucket is, as the SDK's own settings say. Raises StartError."""
     session = get_session()
-    _choose_metadata_family(session, settings.imds_ipv6)
     try:
+        _choose_metadata_family(session, settings.imds_ipv6)
         endpoint = _custom_endpoint(session)
         region = _region(session, custom=endpoint is not None)
         base = await _bucket_url(session, settings, place.bucket, region, endpoint)
