@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 from aiobotocore.session import get_session
 
+from app.place import S3Place
+from app.settings import Settings
 from app.storage.s3.connection import Connection
 from app.storage.s3.sender import SILENCE_SECONDS, Sender
 from app.storage.s3.storage import S3Storage
@@ -16,6 +18,15 @@ from app.storage.upload_memory import UploadMemory
 from tests.s3_stand_in import BUCKET, StandIn
 
 MIB = 1048576
+
+
+def settings_for(storage: str, **more: str) -> tuple[Settings, S3Place]:
+    """Return settings with this storage (and what else is given, by lower-case names), and its place."""
+    values = {"storage": storage, **more}
+    settings = Settings.load({f"ZOTSHELF_{name.upper()}": value for name, value in values.items()})
+    place = settings.place
+    assert isinstance(place, S3Place)
+    return settings, place
 
 
 @asynccontextmanager
