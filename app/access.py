@@ -29,6 +29,9 @@ class AccessLog:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _refuse_upgrade(scope, send)
+            return
         started = time.perf_counter()
         received = sent = status = 0
         finished = False
@@ -62,6 +65,12 @@ class AccessLog:
             cut = "internal error"
             status = status or 500
         _log(scope, status, received, sent, (time.perf_counter() - started) * 1000, cut)
+
+
+async def _refuse_upgrade(scope: Scope, send: Send) -> None:
+    # uvicorn answers so when a WebSocket is closed before it was accepted.
+    await send({"type": "websocket.close"})
+    _log({**scope, "method": "GET"}, 403, 0, 0, 0.0, "")
 
 
 def _log(scope: Scope, status: int, received: int, sent: int, milliseconds: float, cut: str) -> None:
