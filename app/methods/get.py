@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.answer import Answer, RawHeaders, http_date
+from app.answer import Answer, RawHeaders, http_date, problem_answer
 from app.conditions import Verdict
-from app.errors import PreconditionFailed
+from app.errors import PreconditionFailed, problem_of
 from app.headers import EntityTag, byte_range, if_range
 from app.listing import listing_answer
 from app.request import DavRequest
@@ -50,7 +50,7 @@ async def _get_file(request: DavRequest) -> Answer:
     try:
         opened = await request.storage.open(request.path, wanted, expect)
     except RangeUnsatisfiable as error:
-        return _unsatisfiable(error.size)
+        return _unsatisfiable(error)
     except Changed:  # If-Range is not met: then the whole (RFC 9110 section 13.1.5)
         wanted = None
         opened = await request.storage.open(request.path)
@@ -91,8 +91,10 @@ def _validators(entry: Entry) -> RawHeaders:
     return headers
 
 
-def _unsatisfiable(size: int) -> Answer:
-    return Answer(416, [(b"content-range", b"bytes */%d" % size), (b"content-length", b"0")])
+def _unsatisfiable(error: RangeUnsatisfiable) -> Answer:
+    answer = problem_answer(problem_of(error))
+    answer.headers.append((b"content-range", b"bytes */%d" % error.size))
+    return answer
 
 
 async def head(request: DavRequest) -> Answer:
