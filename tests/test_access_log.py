@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -228,14 +229,46 @@ def test_no_secret_is_logged(looped: Server) -> None:
         assert secret not in logged
 
 
-def test_a_silent_client_is_told_408_and_logged_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("log-patience")
-    with serving(FolderStore(folder / "data"), folder, client_timeout="0.3", discard_seconds="0.1") as server:
-        authorization = f"Authorization: {basic('u1')}"
-        with connect(server) as connection:
-            connection.sendall(head("PUT", "/silent.zip", authorization, "Content-Length: 10") + b"12345")
-            assert read_answer(connection, "PUT").status == 408
-        assert " 408 in=5 " in server.wait_for_line("/silent.zip")
-        assert exchange(server, "GET", "/silent.zip", authorization).status == 404
-        assert server.store.litter("u1") == []
+def test_a_stranger_who_asks_for_a_websocket_is_refused_in_one_line(looped: Server) -> None:
+    headers = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+    with logged(looped) as lines:
+        answer = exchange(looped, "GET", "/socket", *headers, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+    assert answer.status == 403
+    assert [line.partition(" in=")[0].partition(" ")[2] for line in lines] == ["- GET /socket 403"]
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that does not wait for clients."""
+    folder = tmp_path_factory.mktemp("log-impatient")
+    store = FolderStore(folder / "data")
+    with serving(store, folder, client_timeout="0.3", discard_seconds="0.1") as server:
+        yield server
     assert "Traceback" not in server.errors.read_text()
+
+
+def test_a_silent_client_is_told_408_and_logged_once(impatient: Server) -> None:
+    user = impatient.new_user()
+    authorization = f"Authorization: {basic(user)}"
+    with connect(impatient) as connection:
+        connection.sendall(head("PUT", "/silent.zip", authorization, "Content-Length: 10") + b"12345")
+        assert read_answer(connection, "PUT").status == 408
+    assert " 408 in=5 " in impatient.wait_for_line("/silent.zip")
+    assert exchange(impatient, "GET", "/silent.zip", authorization).status == 404
+    assert impatient.store.litter(user) == []
+
+
+def test_a_client_that_takes_nothing_is_cut_off_and_logged_once(impatient: Server) -> None:
+    user = impatient.new_user()
+    with httpx.Client(auth=(user, PASSWORD), trust_env=False) as client:
+        client.put(f"{impatient.url}/taken.bin", content=bytes(64 * MIB)).raise_for_status()
+    with connect(impatient) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.sendall(head("GET", "/taken.bin", f"Authorization: {basic(user)}"))
+        line = impatient.wait_for_line("GET /taken.bin")
+        received = 0
+        with suppress(ConnectionError):
+            while piece := connection.recv(MIB):
+                received += len(piece)
+    assert " 499 " in line
+    assert 0 < received < 64 * MIB

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -236,3 +237,20 @@ def test_a_length_that_is_none_is_refused(server: Server, user: str, length: str
     with connect(server) as connection:
         connection.sendall(request)
         assert read_answer(connection, "PUT").status == 400
+
+
+def test_of_writers_that_meet_one_wins_whole(client: httpx.Client) -> None:
+    bodies = [bytes([number]) * 300_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda body: client.put("/contested.zip", content=body), bodies))
+    assert {answer.status_code for answer in answers} <= {201, 204}
+    assert 201 in {answer.status_code for answer in answers}
+    found = client.get("/contested.zip")
+    assert found.content in bodies
+    assert found.headers["etag"] == answers[bodies.index(found.content)].headers["etag"]
+
+
+def test_of_clients_that_make_a_collection_at_once_one_has_made_it(client: httpx.Client) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: client.request("MKCOL", "/contested/"), range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 405, 405, 405]
