@@ -17,6 +17,9 @@ from app.storage.s3.sender import Sender
 logger: Final = logging.getLogger("zotshelf")
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_NOTHING: Final = ByteRange(None, 0)
+"""The last no bytes of a file: no range that exists, but Ceph 16 takes it for the whole."""
+
 _RESUMES: Final = 3
 """How often in a row, without a byte between, a broken answer is taken up again."""
 
@@ -74,6 +77,8 @@ async def open_object(
 ) -> OpenedObject:
     """Open one object. Raises NotFound, Changed, RangeUnsatisfiable."""
     headers = {} if expect is None else {"If-Match": expect}
+    if wanted == _NOTHING:
+        return await _open_despite_range(sender, path, key, wanted, expect)
     if wanted is not None:
         first = "" if wanted.first is None else str(wanted.first)
         headers["Range"] = f"bytes={first}-{'' if wanted.last is None else wanted.last}"
@@ -101,6 +106,8 @@ async def _open_despite_range(
     reply = await sender.call(path, "HEAD", key, accept=(404,))
     if reply.status == 404:
         raise NotFound(path)
+    if expect is not None and reply.headers.get("ETag") != expect:
+        raise Changed(path)
     size = int(reply.headers.get("Content-Length", 0))
     if size == 0 and wanted is not None and wanted.first is None and wanted.last:
         return await open_object(sender, path, key, None, expect)
