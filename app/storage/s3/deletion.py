@@ -39,9 +39,9 @@ async def delete_tree(
     try:
         first = await read_page(sender, path, prefix, delimiter=False)
         async for page in pages(sender, path, prefix, first, delimiter=False):
-            names = [key.key for key in page.keys if not held.holds(key.key)]
+            names = [key.key for key in page.keys]
             markers += [name for name in names if name.endswith("/")]
-            files = [name for name in names if not name.endswith("/")]
+            files = [name for name in names if not name.endswith("/") and not held.holds(name)]
             batches.append(asyncio.create_task(_delete_keys(sender, keys, files)))
             if len(batches) >= _AT_ONCE:
                 for failed in await batches.pop(0):
@@ -56,33 +56,41 @@ async def delete_tree(
             batch.cancel()
         await asyncio.gather(*batches, return_exceptions=True)
     markers.sort(key=lambda name: name.count("/"), reverse=True)
-    empty = [name for name in markers if not held.holds(name)]
+    empty = [name for name in markers if not held.holds_marker(name)]
     for start in range(0, len(empty), _BATCH):
         for failed in await _delete_keys(sender, keys, empty[start : start + _BATCH]):
             yield failed
 
 
 class _Held:
-    """The keys that must stay: kept paths, all below them, and the markers above them."""
+    """The keys that must stay: kept paths, all below them, and the markers above what there is of them."""
 
     def __init__(self, keys: Keys, keep: Collection[DavPath]) -> None:
         self._keys = keys
-        self._kept: set[tuple[str, ...]] = set()
+        self._kept = {path.segments for path in keep}
         self._above: set[tuple[str, ...]] = set()
-        for path in keep:
-            self.keep(path)
 
     def keep(self, path: DavPath) -> None:
+        """Hold on to what could not be deleted."""
         self._kept.add(path.segments)
+        self._hold_above(path)
+
+    def _hold_above(self, path: DavPath) -> None:
         self._above.update(path.segments[:depth] for depth in range(len(path.segments)))
 
     def holds(self, key: str) -> bool:
+        """Tell whether an existing key must stay; if so, the markers above it must, too."""
         if not self._kept:
             return False
-        segments = self._keys.path(key).segments
-        return segments in self._above or any(
-            segments[:depth] in self._kept for depth in range(1, len(segments) + 1)
-        )
+        path = self._keys.path(key)
+        if not any(path.segments[:depth] in self._kept for depth in range(1, len(path.segments) + 1)):
+            return False
+        self._hold_above(path)
+        return True
+
+    def holds_marker(self, key: str) -> bool:
+        """The same of a marker; to be asked when all other keys, and the markers below, have been."""
+        return self.holds(key) or self._keys.path(key).segments in self._above
 
 
 async def _delete_keys(sender: Sender, keys: Keys, names: Sequence[str]) -> list[Failure]:

@@ -177,6 +177,8 @@ class S3Storage:
         entry = await self.stat(path)
         if expect is not None and entry.etag != expect:
             raise Changed(path)
+        if any(kept == path or kept.contains(path) for kept in keep):
+            return
         await self._keep_parent(path)
         if not entry.is_collection:
             await self._delete_file(path, expect)
