@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -13,21 +14,32 @@ from app.storage.s3.listing import pages, read_page
 from app.storage.s3.sender import Sender
 
 _PATH: Final = DavPath((RESERVED,))
+_SEGMENT: Final = r"(?!\.\.?(?:/|\Z))[A-Za-z0-9._-]+"
+_NAME: Final = re.compile(f"{_SEGMENT}(?:/{_SEGMENT})*")
 
 
 class S3Records:
-    """See app.storage.base.Records; `create` rests on PutObject with If-None-Match: *."""
+    """See app.storage.base.Records; `create` rests on PutObject with If-None-Match: *.
+
+    Names that cannot be a record's raise ValueError.
+    """
 
     def __init__(self, sender: Sender, prefix: str) -> None:
         self._sender = sender
         self._prefix = f"{prefix}{RESERVED}/"
 
+    def _key(self, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be a record's name")
+        return self._prefix + name
+
     async def create(self, name: str, content: bytes) -> bool:
+        key = self._key(name)
         digest = await digest_of(content, is_aws=self._sender.connection.is_aws)
         reply = await self._sender.call(
             _PATH,
             "PUT",
-            self._prefix + name,
+            key,
             headers={"If-None-Match": "*", digest.header: digest.value},
             body=content,
             accept=(412,),
@@ -38,11 +50,11 @@ class S3Records:
         return reply.attempts > 1 and await self.read(name) == content
 
     async def read(self, name: str) -> bytes | None:
-        reply = await self._sender.call(_PATH, "GET", self._prefix + name, accept=(404,))
+        reply = await self._sender.call(_PATH, "GET", self._key(name), accept=(404,))
         return None if reply.status == 404 else reply.body
 
     async def list(self, folder: str, after: str = "") -> AsyncIterator[str]:
-        prefix = f"{self._prefix}{folder}/"
+        prefix = self._key(folder) + "/"
         start = self._prefix + after if after else ""
         first = await read_page(self._sender, _PATH, prefix, delimiter=True, after=start)
         async for page in pages(self._sender, _PATH, prefix, first, delimiter=True):
@@ -51,7 +63,7 @@ class S3Records:
                     yield key.key[len(self._prefix) :]
 
     async def delete(self, name: str) -> None:
-        await self._sender.call(_PATH, "DELETE", self._prefix + name, accept=(404,))
+        await self._sender.call(_PATH, "DELETE", self._key(name), accept=(404,))
 
     async def now(self) -> float:
         reply = await self._sender.call(_PATH, "HEAD", self._prefix + "clock", accept=(404,))
