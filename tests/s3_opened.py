@@ -39,17 +39,33 @@ async def opened(
     silence: float = SILENCE_SECONDS,
 ) -> AsyncIterator[S3Storage]:
     """Open the root at `prefix` of the stand-in's bucket."""
+    uploads = memory or UploadMemory(16 * MIB)
+    url = f"{s3.url}/{BUCKET}"
+    async with opened_at(url, prefix, part_size, uploads, is_aws=s3.bucket.aws, silence=silence) as storage:
+        yield storage
+
+
+@asynccontextmanager
+async def opened_at(
+    url: str,
+    prefix: str,
+    part_size: int,
+    memory: UploadMemory,
+    *,
+    is_aws: bool = False,
+    silence: float = SILENCE_SECONDS,
+) -> AsyncIterator[S3Storage]:
+    """Open the root at `prefix` of the bucket at `url`."""
     connection = Connection(
         session=get_session(),
-        bucket=BUCKET,
-        base=f"{s3.url}/{BUCKET}",
-        region="eu-central-1",
-        is_aws=s3.bucket.aws,
+        bucket=url.rpartition("/")[2],
+        base=url,
+        region="us-east-1",
+        is_aws=is_aws,
         attempts=3,
     )
     sender = Sender(connection, silence)
-    uploader = Uploader(sender, memory or UploadMemory(16 * MIB), part_size)
-    storages = S3Storages(sender, uploader, prefix)
+    storages = S3Storages(sender, Uploader(sender, memory, part_size), prefix)
     try:
         yield storages.for_user("ann")
     finally:

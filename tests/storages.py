@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.path import DavPath
 from app.storage.base import Body, ByteRange, Entry, Expectation, Failure, Storage, Written
 from app.storage.folder import FolderStorages
+from app.storage.upload_memory import UploadMemory
+from tests.s3_opened import MIB, opened, opened_at
+from tests.s3_stand_in import StandIn
+from tests.stores import S3Store
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,26 @@ async def folder(place: Path) -> AsyncIterator[Tried]:
         await storages.aclose()
 
 
-STORAGES: dict[str, Callable[[Path], AbstractAsyncContextManager[Tried]]] = {"folder": folder}
-"""By name: what opens the storage, given an empty folder of the test's own."""
+@asynccontextmanager
+async def on_stand_in(s3: StandIn) -> AsyncIterator[Tried]:
+    async def litter() -> list[str]:
+        return [upload.key for upload in s3.bucket.uploads.values()]
+
+    async with opened(s3) as storage:
+        yield Tried(storage, litter)
+
+
+@asynccontextmanager
+async def on_store(store: S3Store) -> AsyncIterator[Tried]:
+    """Open a root of its own in a bucket that others use, too. The SDK finds the keys by itself."""
+    user = uuid.uuid4().hex
+
+    async def litter() -> list[str]:
+        return await asyncio.to_thread(store.litter, user)
+
+    url = f"{store.endpoint}/{store.bucket}"
+    async with opened_at(url, f"{user}/", 5 * MIB, UploadMemory(64 * MIB)) as storage:
+        yield Tried(storage, litter)
 
 
 def path(text: str) -> DavPath:

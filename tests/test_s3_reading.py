@@ -93,6 +93,20 @@ async def test_the_size_is_looked_up_where_a_refusal_does_not_say_it(s3: StandIn
     assert s3.operations() == ["GET", "HEAD"]
 
 
+@pytest.mark.parametrize("wanted", [ByteRange(MIB, None), ByteRange(None, 0)])
+async def test_a_range_that_does_not_exist_is_no_way_around_the_etag_expected(
+    s3: StandIn, storage: S3Storage, wanted: ByteRange
+) -> None:
+    with pytest.raises(Changed):
+        await storage.open(path("f.zip"), wanted, '"other"')
+
+
+async def test_the_last_no_bytes_are_never_asked_for(s3: StandIn, storage: S3Storage) -> None:
+    with pytest.raises(RangeUnsatisfiable):
+        await storage.open(path("f.zip"), ByteRange(None, 0))
+    assert s3.operations() == ["HEAD"]
+
+
 async def test_a_file_that_goes_between_refusal_and_look_up_is_not_found(
     s3: StandIn, storage: S3Storage
 ) -> None:

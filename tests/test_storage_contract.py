@@ -27,15 +27,57 @@ from app.storage.base import (
     StorageError,
     Written,
 )
-from tests.storages import STORAGES, Tried, chunks, delete, get, members, names, path, put
+from tests.s3_stand_in import StandIn
+from tests.storages import (
+    Tried,
+    chunks,
+    delete,
+    folder,
+    get,
+    members,
+    names,
+    on_stand_in,
+    on_store,
+    path,
+    put,
+)
+from tests.stores import S3Store
 
 MIB = 1024 * 1024
 
 
-@pytest.fixture(params=sorted(STORAGES))
-async def tried(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Tried]:
-    async with STORAGES[request.param](tmp_path) as tried:
+@pytest.fixture
+async def tried_folder(tmp_path: Path) -> AsyncIterator[Tried]:
+    async with folder(tmp_path) as tried:
         yield tried
+
+
+@pytest.fixture
+async def tried_stand_in(s3: StandIn) -> AsyncIterator[Tried]:
+    async with on_stand_in(s3) as tried:
+        yield tried
+
+
+@pytest.fixture
+async def tried_moto(moto_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tried]:
+    for name, value in moto_store.environment.items():
+        monkeypatch.setenv(name, value)
+    async with on_store(moto_store) as tried:
+        yield tried
+
+
+@pytest.fixture
+async def tried_ceph(ceph_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tried]:
+    for name, value in ceph_store.environment.items():
+        monkeypatch.setenv(name, value)
+    async with on_store(ceph_store) as tried:
+        yield tried
+
+
+@pytest.fixture(params=["folder", "stand_in", "moto", "ceph"])
+def tried(request: pytest.FixtureRequest) -> Tried:
+    found: Tried = request.getfixturevalue(f"tried_{request.param}")
+    return found
 
 
 @pytest.fixture
@@ -506,7 +548,9 @@ async def test_a_listing_has_direct_members_only(storage: Storage) -> None:
     assert await names(storage, "") == ["c.txt", "c/", "cc/"]
     assert await names(storage, "c") == ["f", "inner/"]
     for entry in await members(storage, "c"):
-        assert entry == await storage.stat(entry.path)
+        found = await storage.stat(entry.path)
+        # A listing may know less of a collection: S3 does not say when, or whether, its marker was made.
+        assert entry in ([found, found._replace(modified=None)] if entry.is_collection else [found])
         assert entry.path.slash == entry.is_collection
 
 
