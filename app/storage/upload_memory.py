@@ -28,13 +28,18 @@ _LOOK_SECONDS: Final = 1.0
 
 
 class Reservation:
-    """Memory for one body or part. `size` is fixed; `filled` says how many bytes have come in."""
+    """Memory for one body or part. `size` is fixed; `filled` says how many bytes have come in.
+
+    `content` is what has been gathered. It lives here and in no other variable that outlives its use,
+    so that giving the memory back is one thing with letting go of it.
+    """
 
     def __init__(self, share: _Share, path: DavPath, size: int) -> None:
         self._share = share
         self._path = path
         self.size = size
         self.filled = 0
+        self.content: bytes | memoryview = b""
         self._since = 0.0
         self._seen = 0
         self._moved = 0.0
@@ -72,6 +77,7 @@ class Reservation:
 
     def release(self) -> None:
         """Give the memory back; twice is harmless."""
+        self.content = b""
         self._share.give_back(self)
 
 

@@ -76,15 +76,15 @@ class Multipart:
         self._underway: asyncio.Task[None] | None = None
         self._upload_id = ""
 
-    async def store(self, source: Source, first: Payload, space: Reservation, expect: Expectation) -> Written:
-        """Upload `first`, which fills `space`, and the rest of `source`; nothing is left if that fails."""
+    async def store(self, source: Source, first: Reservation, expect: Expectation) -> Written:
+        """Upload the part in `first` and the rest of `source`; nothing is left if that fails."""
         try:
             self._upload_id = await self._create()
         except BaseException:
-            space.release()
+            first.release()
             raise
         try:
-            await self._send_parts(source, first, space)
+            await self._send_parts(source, first)
             return await self._complete(expect)
         except BaseException:
             await self._abort()
@@ -100,19 +100,19 @@ class Multipart:
             raise Unavailable(self._path, "S3 began a multipart upload without naming it")
         return unescape(found[1].decode())
 
-    async def _send_parts(self, source: Source, payload: Payload, space: Reservation) -> None:
+    async def _send_parts(self, source: Source, space: Reservation) -> None:
         number = 1
         while True:
-            await self._start(number, payload, space)
+            await self._start(number, space)
             if await source.at_end():
                 break
             number += 1
             if number > MAX_PARTS:
                 raise TooLarge(self._path, "a file of unknown size went beyond 10,000 parts")
-            space = await self._memory.reserve(self._path, self._next_size(len(payload)))
+            space = await self._memory.reserve(self._path, self._next_size(space.filled))
             try:
                 async with space.filling():
-                    payload = await source.fill(space)
+                    await source.fill(space)
             except BaseException:
                 space.release()
                 raise
@@ -124,13 +124,13 @@ class Multipart:
         self._left -= sent
         return min(self._part_size, self._left)
 
-    async def _start(self, number: int, payload: Payload, space: Reservation) -> None:
+    async def _start(self, number: int, space: Reservation) -> None:
         try:
             await self._finish_part()
         except BaseException:
             space.release()
             raise
-        self._underway = asyncio.create_task(self._upload_part(number, payload))
+        self._underway = asyncio.create_task(self._upload_part(number, space.content))
         # Not in the task, of which nothing runs when it is cancelled before its first step.
         self._underway.add_done_callback(lambda _: space.release())
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 from app.path import DavPath
 from app.storage.base import Body, Incomplete
-from app.storage.s3.sender import Payload
 from app.storage.upload_memory import Reservation
 
 
@@ -21,19 +20,20 @@ class Source:
         self._count = 0
         self.ended = False
 
-    async def fill(self, space: Reservation) -> Payload:
-        """Return the next `space.size` bytes, or fewer at the end. Raises Incomplete."""
+    async def fill(self, space: Reservation) -> None:
+        """Gather the next `space.size` bytes in it, or fewer at the end. Raises Incomplete."""
         first = await self._next()
         if len(first) >= space.size or self.ended:
-            taken, self._rest = first[: space.size], first[space.size :]
-            space.filled = len(taken)
-            return taken
-        return await self._gather(first, space)
+            space.content, self._rest = first[: space.size], first[space.size :]
+            space.filled = len(space.content)
+        else:
+            space.content = await self._gather(first, space)
 
-    async def _gather(self, first: bytes, space: Reservation) -> Payload:
+    async def _gather(self, first: bytes, space: Reservation) -> memoryview:
         buffer = bytearray(space.size)
         filled = len(first)
         buffer[:filled] = first
+        space.filled = filled
         while filled < space.size:
             chunk = await self._next()
             if self.ended:

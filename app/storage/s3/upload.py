@@ -42,10 +42,10 @@ class Uploader:
         space = await self.memory.reserve(path, part_size if body.size is None else min(part_size, body.size))
         try:
             async with space.filling():
-                payload = await source.fill(space)
+                await source.fill(space)
                 ended = await source.at_end()
             if ended:
-                return await self._put(path, key, payload, expect)
+                return await self._put(path, key, space.content, expect)
         except BaseException:
             space.release()
             raise
@@ -53,7 +53,7 @@ class Uploader:
             if source.ended:
                 space.release()
         multipart = Multipart(self.sender, self.memory, path, key, part_size, body.size)
-        return await multipart.store(source, payload, space, expect)
+        return await multipart.store(source, space, expect)
 
     async def _put(self, path: DavPath, key: str, payload: Payload, expect: Expectation) -> Written:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html"""
