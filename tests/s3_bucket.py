@@ -32,16 +32,17 @@ class Payload:
 
     @classmethod
     def of(cls, content: bytes) -> Payload:
-        gathering = Gathering(hollow=False)
+        gathering = Gathering(hollow=False, crc=True)
         gathering.add(content)
         return gathering.payload()
 
 
 class Gathering:
-    """A body while it comes in."""
+    """A body while it comes in; `crc` is computed only where the store is one that uses it."""
 
-    def __init__(self, *, hollow: bool) -> None:
+    def __init__(self, *, hollow: bool, crc: bool) -> None:
         self.size = 0
+        self._with_crc = crc
         self._md5 = hashlib.md5()
         self._crc = 0
         self._content = None if hollow else bytearray()
@@ -49,7 +50,8 @@ class Gathering:
     def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
         self._md5.update(chunk)
-        self._crc = crc32(chunk, self._crc)
+        if self._with_crc:
+            self._crc = crc32(chunk, self._crc)
         if self._content is not None:
             self._content += chunk
 

@@ -138,7 +138,7 @@ class StandIn:
 
     async def _receive(self, request: web.BaseRequest, received: Received, limit: int | None) -> Payload:
         # XML must be read, also where contents are not kept.
-        gathering = Gathering(hollow=self._hollow and request.method == "PUT")
+        gathering = Gathering(hollow=self._hollow and request.method == "PUT", crc=self.bucket.aws)
         while limit is None or gathering.size < limit:
             chunk = await request.content.readany()
             if not chunk:

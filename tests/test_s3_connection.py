@@ -86,6 +86,27 @@ def region(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         pytest.param(
             "my-bucket",
+            {"AWS_REGION": "us-west-2", "AWS_USE_FIPS_ENDPOINT": "true"},
+            {},
+            "https://my-bucket.s3-fips.dualstack.us-west-2.amazonaws.com",
+            id="fips",
+        ),
+        pytest.param(
+            "my-bucket",
+            {"AWS_USE_FIPS_ENDPOINT": "false"},
+            {"s3_addressing": "auto"},
+            "https://my-bucket.s3.dualstack.eu-central-1.amazonaws.com",
+            id="no-fips-auto",
+        ),
+        pytest.param(
+            "my-bucket",
+            {"AWS_ENDPOINT_URL_S3": "https://store.example/below/"},
+            {"s3_addressing": "auto"},
+            "https://store.example/below/my-bucket",
+            id="endpoint-auto",
+        ),
+        pytest.param(
+            "my-bucket",
             {"AWS_ENDPOINT_URL_S3": "http://[2001:db8::1]:9000"},
             {},
             "http://[2001:db8::1]:9000/my-bucket",
@@ -170,7 +191,7 @@ async def test_the_region_is(
     ("environment", "said"),
     [
         pytest.param({}, "AWS_REGION", id="no-region"),
-        pytest.param({"AWS_REGION": "eu central"}, "eu central", id="no-such-region"),
+        pytest.param({"AWS_REGION": "eu central"}, "Invalid region", id="no-such-region"),
         pytest.param({"AWS_REGION": REGION, "AWS_PROFILE": "nobody"}, "nobody", id="no-such-profile"),
         pytest.param({"AWS_REGION": REGION, "AWS_MAX_ATTEMPTS": "many"}, "many", id="no-number"),
         pytest.param({"AWS_ENDPOINT_URL_S3": "store.example:9000"}, "store.example", id="no-url"),

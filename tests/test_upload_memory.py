@@ -320,8 +320,8 @@ class CountingMemory(UploadMemory):
 
 async def test_thirty_uploads_at_once_stay_below_the_ceiling_and_all_end(any_s3: StandIn) -> None:
     memory = CountingMemory(12 * MIB)
-    contents = [b"%03d" % number * (2 * MIB) for number in range(30)]
-    async with opened(any_s3, memory=memory, part_size=2 * MIB) as storage:
+    contents = [b"%04d" % number * (5 * MIB // 8) for number in range(30)]
+    async with opened(any_s3, memory=memory, part_size=5 * MIB // 4) as storage:
         outcomes = await asyncio.gather(
             *(put(storage, f"{number}.zip", content) for number, content in enumerate(contents))
         )
