@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from aiobotocore.session import get_session
 
@@ -15,7 +17,8 @@ from app.storage.s3.storage import S3Storage
 from app.storage.s3.storages import S3Storages
 from app.storage.s3.upload import Uploader
 from app.storage.upload_memory import UploadMemory
-from tests.s3_stand_in import BUCKET, StandIn
+from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
+from tests.stores import REPOSITORY, S3Store
 
 MIB = 1048576
 
@@ -70,6 +73,22 @@ async def opened_at(
         yield storages.for_user("ann")
     finally:
         await storages.aclose()
+
+
+@contextmanager
+def hollow_store(**objects: int) -> Iterator[S3Store]:
+    """Run the stand-in as a process of its own; it keeps sizes and checksums, and gives zeros."""
+    command = [sys.executable, "-m", "tests.s3_stand_in", *(f"{key}={size}" for key, size in objects.items())]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().decode().strip()
+        yield S3Store("hollow", url, ACCESS_KEY, SECRET_KEY, BUCKET)
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(20)
 
 
 def taken(memory: UploadMemory) -> int:

@@ -1,7 +1,8 @@
 """An S3 look-alike for tests: one bucket, path style, on [::1], in a thread of its own.
 
 It records every request, checks every signature and every checksum, and misbehaves as it is told.
-`python -m tests.s3_stand_in` runs it alone, hollow, and prints its URL.
+`python -m tests.s3_stand_in KEY=SIZE ...` runs it alone, hollow, with these objects in it, prints its
+URL, and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -64,15 +65,17 @@ class StandIn:
     """A context manager: the store runs while the context is open.
 
     `hollow` keeps no contents, and gives zeros back. `aws` follows Amazon where Ceph 16, which is
-    what it plays otherwise, does not (see Bucket); checksums are then CRC32 and not MD5.
+    what it plays otherwise, does not (see Bucket); checksums are then CRC32 and not MD5. A request
+    whose body comes to a halt for `idle` seconds is dropped.
     """
 
-    def __init__(self, *, aws: bool = False, hollow: bool = False) -> None:
+    def __init__(self, *, aws: bool = False, hollow: bool = False, idle: float = 20) -> None:
         self.bucket = Bucket(aws=aws)
         self.requests: list[Received] = []
         self._faults: list[Fault] = []
         self.url = ""
         self._hollow = hollow
+        self._idle = idle
         self._started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="s3-stand-in")
 
@@ -124,7 +127,10 @@ class StandIn:
         fault = next(
             (f for f in self._faults if f.meets(received.method, received.key, received.query)), Fault()
         )
-        payload = await self._receive(request, received, fault.reads())
+        try:
+            payload = await self._receive(request, received, fault.reads())
+        except TimeoutError:
+            return await _send(request, Answer(400, cut=-1), self._stop)
         answer = fault.before()
         if answer is None:
             try:
@@ -140,7 +146,8 @@ class StandIn:
         # XML must be read, also where contents are not kept.
         gathering = Gathering(hollow=self._hollow and request.method == "PUT", crc=self.bucket.aws)
         while limit is None or gathering.size < limit:
-            chunk = await request.content.readany()
+            async with asyncio.timeout(self._idle):
+                chunk = await request.content.readany()
             if not chunk:
                 break
             gathering.add(chunk)
@@ -351,6 +358,9 @@ async def _write(response: web.StreamResponse, body: bytes | int, size: int) -> 
 
 def main() -> None:
     with StandIn(hollow=True) as stand_in:
+        for pair in sys.argv[1:]:
+            key, _, size = pair.partition("=")
+            stand_in.bucket.objects[key] = Object(int(size), '"zeros"', None)
         sys.stdout.write(f"{stand_in.url}\n")
         sys.stdout.flush()
         sys.stdin.read()
