@@ -5,6 +5,7 @@ Zotero's clients, as many others, write their whole body before they read anythi
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
@@ -164,11 +165,13 @@ def test_the_connection_is_used_again_after_a_refused_body(server: Server, user:
 def test_the_next_request_may_follow_a_refused_body_at_once(server: Server, user: str) -> None:
     # Pipelined: the server must not take the second request for a part of the body.
     refused = head("PUT", "/KEY.zip", "Content-Length: 5") + b"12345"
-    following = head("GET", "/", f"Authorization: {basic(user)}")
+    following = head("OPTIONS", "/", f"Authorization: {basic(user)}", "Connection: close")
+    answers = b""
     with connect_to(server.port) as connection:
         connection.sendall(refused + following)
-        assert read_answer(connection, "PUT").status == 401
-        assert read_answer(connection, "GET").status == 200
+        while piece := connection.recv(65536):
+            answers += piece
+    assert re.findall(rb"HTTP/1.1 (\d+) ", answers) == [b"401", b"200"]
 
 
 def test_a_client_that_waits_for_100_sends_no_body_and_its_connection_ends(server: Server) -> None:

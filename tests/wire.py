@@ -101,4 +101,5 @@ def logged(server: Server) -> Iterator[list[str]]:
     lines: list[str] = []
     before = _mark(server)
     yield lines
-    lines += server.lines()[before : _mark(server) - 1]
+    after = _mark(server)
+    lines += server.lines()[before : after - 1]
