@@ -173,13 +173,13 @@ async def test_an_answer_that_breaks_off_is_taken_up_at_the_next_byte(
 )
 async def test_taking_up_is_tried_again(s3: StandIn, fault: Fault) -> None:
     s3.fail(Cut("GET", size=70000), fault)
-    async with opened(s3, silence=0.2) as storage:
+    async with opened(s3, silence=0.5) as storage:
         assert await get(storage, "f.zip") == CONTENT
 
 
 async def test_a_store_that_falls_silent_within_a_body_is_left_and_asked_again(s3: StandIn) -> None:
     s3.fail(Pause("GET", size=500000))
-    async with opened(s3, silence=0.2) as storage:
+    async with opened(s3, silence=0.5) as storage:
         assert await get(storage, "f.zip") == CONTENT
     assert [request.headers.get("Range") for request in s3.requests] == [None, f"bytes=500000-{MIB - 1}"]
 
