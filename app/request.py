@@ -11,7 +11,10 @@ from starlette.types import Receive
 from app.conditions import Preconditions
 from app.errors import BodyTooLarge, ClientGone, ClientTimeout
 from app.headers import Headers, content_length
+from app.journal.locks import Locks
+from app.journal.properties import Properties
 from app.path import DavPath
+from app.root import Root
 from app.storage.base import Body, Storage
 
 MAX_XML_BYTES = 65536
@@ -20,17 +23,34 @@ MAX_XML_BYTES = 65536
 
 @dataclass(slots=True)
 class DavRequest:
-    """One request; `storage` is the root of its user, `path` lies below it."""
+    """One request; `root` is that of its user, `path` lies below it."""
 
     method: str
     path: DavPath
+    user: str
+    base: tuple[str, ...]
+    """The segments of the base path, which stand before `path` in a URL."""
     written: str
     """The request's path as the client wrote it, with the base path: what hrefs must begin with."""
     headers: Headers
-    storage: Storage
+    root: Root
     receive: Receive = field(repr=False)
     patience: float
     """How long to wait for more of the body, in seconds."""
+    tokens: frozenset[str] = frozenset()
+    """The lock tokens that the request submits."""
+
+    @property
+    def storage(self) -> Storage:
+        return self.root.storage
+
+    @property
+    def locks(self) -> Locks:
+        return self.root.locks
+
+    @property
+    def properties(self) -> Properties:
+        return self.root.properties
 
     def preconditions(self) -> Preconditions | None:
         return Preconditions.read(self.headers)
