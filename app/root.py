@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from app.journal.journal import Journal
+from app.journal.journal import Journal, NoRecords
 from app.journal.locks import Locks
 from app.journal.properties import Properties
 from app.storage.base import Storage
@@ -20,5 +20,5 @@ class Root:
     @classmethod
     def of(cls, storage: Storage) -> Self:
         """Return the root of a storage; one without records has neither locks nor dead properties."""
-        journal = Journal(storage.records)
+        journal = Journal(storage.records or NoRecords())
         return cls(storage, Locks(journal), Properties(journal))

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 
 from app.journal.state import Change, Locked, State, WriteUnderWay
 from app.path import RESERVED, DavPath
-from app.storage.base import Busy, Records, StorageError, Unavailable
+from app.storage.base import Busy, Denied, Records, StorageError, Unavailable
 
 logger: Final = logging.getLogger("zotshelf")
 
@@ -42,6 +42,26 @@ _DIGITS: Final = 16
 
 Decide = Callable[[State, float], tuple[list[Change], T]]
 """From the state and the store's time to the changes to make and the answer; may refuse by raising."""
+
+
+class NoRecords:
+    """The records of a storage that can keep none: always empty."""
+
+    async def create(self, name: str, content: bytes) -> bool:  # noqa: ARG002
+        raise Denied(DavPath((RESERVED,)), "this storage keeps no locks and no properties")
+
+    async def read(self, name: str) -> bytes | None:  # noqa: ARG002
+        return None
+
+    async def list(self, folder: str, after: str = "") -> AsyncIterator[str]:  # noqa: ARG002
+        for name in ():
+            yield name
+
+    async def delete(self, name: str) -> None:
+        pass
+
+    async def now(self) -> float:
+        return time.time()
 
 
 class _Stale(Exception):
