@@ -43,19 +43,14 @@ async def find(request: DavRequest, path: DavPath) -> Entry | None:
         return None
 
 
-async def membership(request: DavRequest, path: DavPath) -> list[Touch]:
-    """Return what creating or removing `path` touches besides: the collection it is a member of.
+async def touched_by_put(request: DavRequest, path: DavPath, *, deep: bool = False) -> list[Touch]:
+    """Return what storing a resource at `path` touches.
 
     A lock of depth 0 on a collection protects its list of members, not the members that stay.
     """
-    return [Touch(path.parent)] if not request.locks.none_for_now() else []
-
-
-async def touched_by_put(request: DavRequest, path: DavPath) -> list[Touch]:
-    """Return what storing a file at `path` touches."""
-    if request.locks.none_for_now() or await find(request, path) is not None:
-        return [Touch(path)]
-    return [Touch(path), Touch(path.parent)]
+    if await request.locks.are_none() or await find(request, path) is not None:
+        return [Touch(path, deep)]
+    return [Touch(path, deep), Touch(path.parent)]
 
 
 async def check(request: DavRequest, touches: Sequence[Touch]) -> None:

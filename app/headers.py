@@ -19,6 +19,7 @@ _ETAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _LIST_GAP: Final = re.compile(r"[ \t,]*")
 _RANGE: Final = re.compile(r"bytes=[ \t]*(\d*)-(\d*)[ \t]*", re.IGNORECASE)
 _MAX_DIGITS: Final = 19
+_INFINITE: Final = 2**32 - 1
 
 
 class BadHeader(ValueError):
@@ -88,6 +89,18 @@ def depth(headers: Headers) -> Depth | None:
         return Depth(value.lower())
     except ValueError:
         raise BadHeader("depth is none of 0, 1 and infinity") from None
+
+
+def timeout(headers: Headers, default: int) -> int:
+    """Return the first readable time-out of the Timeout header (RFC 4918 section 10.7), in seconds."""
+    value = headers.listed(b"timeout")
+    for choice in value.split(",") if value else ():
+        kind, _, digits = choice.strip().lower().partition("-")
+        if kind == "infinite":
+            return _INFINITE
+        if kind == "second" and digits.isascii() and digits.isdigit():
+            return min(int(digits[:_MAX_DIGITS]), _INFINITE)
+    return default
 
 
 def entity_tags(headers: Headers, name: bytes) -> tuple[EntityTag, ...] | None:

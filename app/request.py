@@ -37,6 +37,8 @@ class DavRequest:
     receive: Receive = field(repr=False)
     patience: float
     """How long to wait for more of the body, in seconds."""
+    infinite_propfind: bool = False
+    """Whether PROPFIND of infinite depth is allowed."""
     tokens: frozenset[str] = frozenset()
     """The lock tokens that the request submits."""
 

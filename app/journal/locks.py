@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
@@ -135,13 +135,24 @@ class Locks:
         state = await self._journal.state()
         return state.locks_on(path, await self._journal.now())
 
+    async def finder(self) -> Callable[[DavPath], list[Lock]]:
+        """Return what finds the locks that bind a path, by what is known now."""
+        if await self.are_none():
+            return lambda _path: []
+        state, now = await self._journal.state(), await self._journal.now()
+        return lambda path: state.locks_on(path, now)
+
+    async def are_none(self) -> bool:
+        """Tell whether there have been no locks for a while, asking the storage only now and then."""
+        if self._journal.trusted is None:
+            await self._journal.state()
+        return self._journal.trusted is not None
+
     async def check(self, touches: Iterable[Touch], tokens: Collection[str], user: str) -> list[DavPath]:
         """See, before a body is read, whether a write would be allowed; see State.check_write."""
-        if self._journal.trusted is not None:
+        if await self.are_none():
             return []
         state = await self._journal.state()
-        if state.at_rest:
-            return []
         return state.check_write(touches, tokens, user, await self._journal.now())
 
     @asynccontextmanager
@@ -152,9 +163,7 @@ class Locks:
 
         Yields the locked members below deep touches, which must be left alone. Raises Locked.
         """
-        if self._journal.trusted is None:
-            await self._journal.state()
-        if self._journal.trusted is not None:
+        if await self.are_none():
             async with self._journal.trusting_commit():
                 yield []
             return

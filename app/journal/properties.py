@@ -27,6 +27,8 @@ class Properties:
 
     async def all(self) -> Mapping[DavPath, Values]:
         """Return all dead properties of the root by path, as they are now."""
+        if self._are_none():
+            return {}
         return (await self._journal.state()).props
 
     async def change(

@@ -195,7 +195,7 @@ class Failure(NamedTuple):
     """A member of a tree that could not be deleted, copied or moved, and why."""
 
     path: DavPath
-    error: StorageError
+    error: Exception
 
 
 class Abilities(NamedTuple):
@@ -205,6 +205,8 @@ class Abilities(NamedTuple):
     """A file is replaced whole or not at all."""
     server_side_copy: bool
     """Copies and moves are made inside the storage."""
+    records: bool
+    """Records can be created atomically, so locks and dead properties can be kept."""
 
 
 class Records(Protocol):
@@ -299,7 +301,6 @@ class Storage(Protocol):
         else is gone. `expect` is a file's etag. Raises NotFound, Changed before anything is deleted.
         """
         ...
-
 
     def copy(self, source: DavPath, target: DavPath, *, deep: bool) -> AsyncIterator[Failure]:
         """Copy a file, or a collection with its members (`deep`) or without, inside the storage.

@@ -36,7 +36,7 @@ from app.storage.folder.tree import remove
 from app.storage.folder.upload import Blocks, Upload
 
 THREADS: Final = 16
-ABILITIES: Final = Abilities(atomic_replace=True, server_side_copy=True)
+ABILITIES: Final = Abilities(atomic_replace=True, server_side_copy=True, records=True)
 
 _ROOT: Final = DavPath()
 

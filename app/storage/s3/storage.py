@@ -35,7 +35,7 @@ from app.storage.s3.upload import Uploader, check_etag, find_etag
 
 Entries: TypeAlias = list[Entry]
 
-ABILITIES = Abilities(atomic_replace=True, server_side_copy=True)
+ABILITIES = Abilities(atomic_replace=True, server_side_copy=True, records=True)
 
 
 class S3Storage:

@@ -1,0 +1,101 @@
+"""COPY and MOVE (RFC 4918 sections 9.8 and 9.9)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from app.answer import Answer
+from app.destination import destination
+from app.errors import BadRequest, LockedError, PathsOverlap, PreconditionFailed, RootProtected
+from app.gate import check, find, touched_by_put, writing
+from app.headers import BadHeader, Depth, Headers, depth
+from app.journal.state import Touch
+from app.methods.delete import failures_answer
+from app.methods.multistatus import href_of
+from app.path import DavPath
+from app.request import DavRequest
+from app.storage.base import Entry, Failure
+
+
+async def copy(request: DavRequest) -> Answer:
+    """Copy a resource with its dead properties; a collection with all members unless depth is 0."""
+    wanted = depth(request.headers) or Depth.INFINITY
+    if wanted is Depth.ONE:
+        raise BadRequest("COPY takes a depth of 0 or infinity")
+    target = _target(request)
+    deep = wanted is Depth.INFINITY
+    touches, old = await _prepare(request, target)
+    async with writing(request, touches) as locked_members:
+        _refuse_locked(request, locked_members)
+        failures = await _gather(request.storage.copy(request.path, target, deep=deep))
+        failed = [failure.path for failure in failures]
+        await request.properties.copied(request.path, target, deep=deep, failed=failed)
+    return _done(request, target, failures, old)
+
+
+async def move(request: DavRequest) -> Answer:
+    """Move a resource with its dead properties; its locks stay behind and are gone."""
+    if request.path.is_root:
+        raise RootProtected
+    target = _target(request)
+    touches, old = await _prepare(request, target)
+    if depth(request.headers) not in (None, Depth.INFINITY):
+        source = await request.storage.stat(request.path)
+        if source.is_collection:
+            raise BadRequest("MOVE of a collection takes no depth but infinity")
+    touches += [Touch(request.path, deep=True), Touch(request.path.parent)]
+    await check(request, touches)
+    async with writing(request, touches) as locked_members:
+        _refuse_locked(request, locked_members)
+        failures = await _gather(request.storage.move(request.path, target))
+        if not failures:
+            await request.properties.copied(request.path, target, deep=True)
+            await request.properties.gone(request.path)
+    return _done(request, target, failures, old)
+
+
+def _target(request: DavRequest) -> DavPath:
+    target = destination(request.headers, request.base)
+    source = request.path
+    if target == source or source.contains(target) or target.contains(source):
+        raise PathsOverlap
+    return target
+
+
+async def _prepare(request: DavRequest, target: DavPath) -> tuple[list[Touch], Entry | None]:
+    """Check what can be known beforehand; return what is touched, and what the target was."""
+    overwrite = _overwrite(request.headers)
+    await request.storage.stat(request.path)
+    old = await find(request, DavPath(target.segments))
+    if old is not None and not overwrite:
+        raise PreconditionFailed
+    touches = await touched_by_put(request, target, deep=True)
+    await check(request, touches)
+    return touches, old
+
+
+def _overwrite(headers: Headers) -> bool:
+    value = headers.single(b"overwrite")
+    if value is None or value.upper() == "T":
+        return True
+    if value.upper() == "F":
+        return False
+    raise BadHeader("overwrite is neither T nor F")
+
+
+def _refuse_locked(request: DavRequest, locked_members: list[DavPath]) -> None:
+    if locked_members:
+        raise LockedError(href_of(request, path) for path in locked_members)
+
+
+async def _gather(failures: AsyncIterator[Failure]) -> list[Failure]:
+    return [failure async for failure in failures]
+
+
+def _done(request: DavRequest, target: DavPath, failures: list[Failure], old: Entry | None) -> Answer:
+    if failures:
+        for failure in failures:
+            if failure.path in (request.path, target):
+                raise failure.error
+        return failures_answer(request, failures)
+    return Answer(201, [(b"content-length", b"0")]) if old is None else Answer(204)
