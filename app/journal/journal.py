@@ -54,7 +54,8 @@ class NoRecords:
         return None
 
     async def list(self, folder: str, after: str = "") -> AsyncIterator[str]:  # noqa: ARG002
-        for name in ():
+        none: tuple[str, ...] = ()
+        for name in none:
             yield name
 
     async def delete(self, name: str) -> None:

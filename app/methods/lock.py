@@ -70,7 +70,8 @@ async def _undone_on_failure(request: DavRequest, granted: Lock) -> AsyncIterato
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    for chunk in ():
+    none: tuple[bytes, ...] = ()
+    for chunk in none:
         yield chunk
 
 
