@@ -72,11 +72,26 @@ def content_length(headers: Headers) -> int | None:
     """Return the announced size of the body in bytes, or None where it is not known beforehand."""
     if b"transfer-encoding" in headers:
         return None
-    value = headers.single(b"content-length")
+    return _size(headers, b"content-length") or 0
+
+
+def body_size(headers: Headers) -> int | None:
+    """Return what is said beforehand of the size in bytes that a file's body will have, None if nothing is.
+
+    macOS sends files in chunks, and their size in a header of its own. When a copy is stopped in the
+    Finder the chunks end in good order, so that size is the only sign that the file is not whole.
+    """
+    if b"transfer-encoding" in headers:
+        return _size(headers, b"x-expected-entity-length")
+    return content_length(headers)
+
+
+def _size(headers: Headers, name: bytes) -> int | None:
+    value = headers.single(name)
     if value is None:
-        return 0
+        return None
     if not value.isascii() or not value.isdigit() or len(value) > _MAX_DIGITS:
-        raise BadHeader("content-length is not a number of bytes")
+        raise BadHeader(f"{name.decode()} is not a number of bytes")
     return int(value)
 
 

@@ -10,7 +10,7 @@ from starlette.types import Receive
 
 from app.conditions import Preconditions
 from app.errors import BodyTooLarge, ClientGone, ClientTimeout
-from app.headers import Headers, content_length
+from app.headers import Headers, body_size, content_length
 from app.journal.locks import Locks
 from app.journal.properties import Properties
 from app.path import DavPath
@@ -62,7 +62,7 @@ class DavRequest:
 
     def body(self) -> Body:
         """Return the body for the storage to read. Raises BadHeader."""
-        return Body(self._chunks(), content_length(self.headers))
+        return Body(self._chunks(), body_size(self.headers))
 
     async def small_body(self) -> bytes:
         """Return the whole body of a request that carries XML. Raises BodyTooLarge."""
