@@ -22,13 +22,14 @@ async def admit(request: DavRequest) -> None:
         return
     request.tokens = submitted_tokens(lists)
     asks_etag = any(condition.etag is not None for wanted in lists for condition in wanted.conditions)
+    locks_on = await request.locks.finder()
 
     async def facts_of(tag: str | None) -> Facts:
         path = request.path if tag is None else local_path(tag, request.headers, request.base)
         if path is None:
             return Facts((), None)
         entry = await find(request, path) if asks_etag else None
-        tokens = [lock.token for lock in await request.locks.on(path)]
+        tokens = [lock.token for lock in locks_on(path)]
         return Facts(tokens, entry.etag if entry is not None else None)
 
     if not await is_met(lists, facts_of):
@@ -43,14 +44,15 @@ async def find(request: DavRequest, path: DavPath) -> Entry | None:
         return None
 
 
-async def touched_by_put(request: DavRequest, path: DavPath, *, deep: bool = False) -> list[Touch]:
+async def touched_by_storing(request: DavRequest, path: DavPath, *, deep: bool = False) -> list[Touch]:
     """Return what storing a resource at `path` touches.
 
     A lock of depth 0 on a collection protects its list of members, not the members that stay.
     """
-    if await request.locks.are_none() or await find(request, path) is not None:
-        return [Touch(path, deep)]
-    return [Touch(path, deep), Touch(path.parent)]
+    touches = [Touch(path, deep), Touch(path.parent)]
+    # While there are no locks it does no harm to name the collection, and costs less than to look.
+    is_new = await request.locks.are_none() or await find(request, DavPath(path.segments)) is None
+    return touches if is_new else touches[:1]
 
 
 async def check(request: DavRequest, touches: Sequence[Touch]) -> None:
@@ -74,6 +76,16 @@ async def writing(request: DavRequest, touches: Sequence[Touch]) -> AsyncIterato
             yield locked_members
     except Locked as error:
         raise with_hrefs(error) from None
+
+
+@asynccontextmanager
+async def storing(request: DavRequest) -> AsyncIterator[None]:
+    """Store a file at the request's path within this context; the locks are those of its beginning.
+
+    Raises LockedError.
+    """
+    async with writing(request, await touched_by_storing(request, request.path)):
+        yield
 
 
 def locked_as_error(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from app.journal.journal import Journal, NoRecords
+from app.journal.journal import Journal
 from app.journal.locks import Locks
+from app.journal.no_records import NoRecords
 from app.journal.properties import Properties
 from app.storage.base import Storage
 

@@ -3,66 +3,44 @@
 Creating a record that must not exist yet is the one thing that every storage does atomically, so the
 one who creates number n+1 has seen number n, and nobody else can have changed anything between. The
 newest record is never deleted. Old ones are swept, long after; a server that slept through all of that
-could create a number that was used and swept before, so each record names its predecessor and a new
-one is looked at once more before it counts.
+could create a number that was used and swept before, so each record names its predecessor, and what a
+server builds on knowledge that is not fresh is looked at once more before it counts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from app.journal.state import Change, Locked, State, WriteUnderWay
+from app.journal.clock import Since, StoreClock, clock
+from app.journal.record import FOLDER, SNAPSHOT_EVERY, Record, holds_state, name_of, number_of
+from app.journal.state import Change, State
+from app.journal.sweep import SWEEP_AGE_SECONDS, sweep
 from app.path import RESERVED, DavPath
-from app.storage.base import Busy, Denied, Records, StorageError, Unavailable
+from app.storage.base import Busy, Records, StorageError, Unavailable
 
 logger: Final = logging.getLogger("zotshelf")
 
 T = TypeVar("T")
 
-FOLDER: Final = "journal"
 TRUST_SECONDS: Final = 2.0
 """How long 'there are no locks and no dead properties' is trusted, from when the question was sent."""
 
-SNAPSHOT_EVERY: Final = 64
-"""Records whose number leaves 1 when divided by this hold the whole state, not only the change."""
+FRESH_SECONDS: Final = SWEEP_AGE_SECONDS / 10
+"""Nothing can have been created and swept since a question that was sent so recently."""
 
-_SWEEP_AGE_SECONDS: Final = 600.0
-_SWEEP_EVERY_SECONDS: Final = 300.0
-_CLOCK_SECONDS: Final = 30.0
 _PATIENCE_SECONDS: Final = 10.0
 _READS_AT_ONCE: Final = 16
-_DIGITS: Final = 16
+_DELAYS: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
+_NEVER: Final = float("-inf")
+_PATH: Final = DavPath((RESERVED,))
 
 Decide = Callable[[State, float], tuple[list[Change], T]]
 """From the state and the store's time to the changes to make and the answer; may refuse by raising."""
-
-
-class NoRecords:
-    """The records of a storage that can keep none: always empty."""
-
-    async def create(self, name: str, content: bytes) -> bool:  # noqa: ARG002
-        raise Denied(DavPath((RESERVED,)), "this storage keeps no locks and no properties")
-
-    async def read(self, name: str) -> bytes | None:  # noqa: ARG002
-        return None
-
-    async def list(self, folder: str, after: str = "") -> AsyncIterator[str]:  # noqa: ARG002
-        none: tuple[str, ...] = ()
-        for name in none:
-            yield name
-
-    async def delete(self, name: str) -> None:
-        pass
-
-    async def now(self) -> float:
-        return time.time()
 
 
 class _Stale(Exception):
@@ -70,82 +48,95 @@ class _Stale(Exception):
 
 
 class Journal:
-    """The journal of one root. All servers of that root have one each; together they agree."""
+    """The journal of one root. All servers of that root have one each; together they agree.
 
-    def __init__(self, records: Records, clock: Callable[[], float] = time.monotonic) -> None:
+    `clock` counts seconds of this machine. `trust` must be the same for all servers of a root.
+    """
+
+    def __init__(
+        self, records: Records, clock: Callable[[], float] = clock, trust: float = TRUST_SECONDS
+    ) -> None:
         self._records = records
-        self._clock = clock
+        self.clock = clock
+        self.trust = trust
+        self._store_clock = StoreClock(records, clock)
         self._mutex = asyncio.Lock()
         self._state = State()
         self._number = 0
         self._nonce = ""
-        self._trusted_until = float("-inf")
-        self._offset = 0.0
-        self._offset_until = float("-inf")
-        self._swept = clock()
-        self._commits: set[asyncio.Future[None]] = set()
+        self._known_at = _NEVER
+        self._awake = Since(clock)
+        self._filled = Since(clock)
+        self._must_sweep = False
 
     @property
-    def trusted(self) -> State | None:
-        """The state, if it may be trusted without asking: that there are no locks. Else None.
+    def at_rest_at(self) -> float | None:
+        """The moment by `clock` as of which the journal was at rest, if that may still be trusted."""
+        trusted = self._state.at_rest and self.clock() < self._known_at + self.trust
+        return self._known_at if trusted else None
 
-        Whether there are no dead properties either is for the caller to see.
-        """
-        return self._state if self._clock() < self._trusted_until else None
+    @property
+    def has_no_properties(self) -> bool:
+        """Whether it may be trusted, without asking, that there are neither locks nor properties."""
+        return self.at_rest_at is not None and not self._state.props
+
+    @property
+    def awake_seconds(self) -> float:
+        """For how long this server has known of the last end of a rest."""
+        return self._awake.seconds
+
+    @property
+    def filled_seconds(self) -> float:
+        """For how long this server has known that there are properties, since last there were none."""
+        return self._filled.seconds
 
     async def state(self) -> State:
-        """Return the state as it is in the storage now."""
+        """Return the state as it is in the storage now. It goes on changing in the caller's hands."""
+        began = self.clock()
         async with self._turn():
-            await self._catch_up()
+            # Whoever waited for the same answer as others need not ask again.
+            if self._known_at <= began:
+                await self._catch_up()
             return self._state
 
     async def now(self) -> float:
         """Return the store's time."""
-        if self._clock() >= self._offset_until:
-            asked = self._clock()
-            found = await self._records.now()
-            heard = self._clock()
-            self._offset = found - (asked + heard) / 2
-            self._offset_until = heard + _CLOCK_SECONDS
-        return self._clock() + self._offset
+        return await self._store_clock.now()
 
     async def change(self, decide: Decide[T]) -> T:
         """Make the changes that `decide` names, as one record, on exactly the state that it saw.
 
         `decide` may be asked several times. What it raises is raised only when it saw the newest state.
+        Raises Busy where others are always faster.
         """
+        began = self.clock()
         async with self._turn():
-            fresh = False
-            while True:
-                now = await self.now()
-                try:
-                    changes, result = decide(self._state, now)
-                except (Locked, WriteUnderWay, StorageError):
-                    if fresh:
-                        raise
-                    changes = []
+            result = await self._change(decide, began)
+            must_sweep, self._must_sweep = self._must_sweep, False
+        if must_sweep:
+            await self._sweep()
+        return result
+
+    async def _change(self, decide: Decide[T], began: float) -> T:
+        fresh = self._known_at > began
+        if self._known_at == _NEVER:
+            await self._catch_up()
+            fresh = True
+        while self.clock() < began + 2 * _PATIENCE_SECONDS:
+            now = await self.now()
+            try:
+                changes, result = decide(self._state, now)
+            except Exception:
+                if fresh:
+                    raise
+            else:
                 if changes and await self._append(changes, now):
                     return result
                 if not changes and fresh:
                     return result
-                await self._catch_up()
-                fresh = True
-
-    @asynccontextmanager
-    async def trusting_commit(self) -> AsyncIterator[None]:
-        """Mark a commit that relies on trust; a lock taken by this very server waits for it."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._commits.add(done)
-        try:
-            yield
-        finally:
-            self._commits.discard(done)
-            done.set_result(None)
-
-    async def commits_over(self) -> None:
-        """Wait until the commits of this server that rely on trust, begun before now, are over."""
-        if self._commits:
-            await asyncio.wait(set(self._commits), timeout=_PATIENCE_SECONDS)
+            await self._catch_up()
+            fresh = True
+        raise _busy()
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -153,7 +144,7 @@ class Journal:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self._mutex.acquire()
         except TimeoutError:
-            raise Busy(DavPath((RESERVED,)), "too many changes of locks and properties at once") from None
+            raise _busy() from None
         try:
             yield
         finally:
@@ -162,119 +153,123 @@ class Journal:
     async def _append(self, changes: list[Change], now: float) -> bool:
         """Create the next record; False when somebody else did, or when ours does not count."""
         number, nonce = self._number + 1, secrets.token_hex(8)
-        record: dict[str, Any] = {"nonce": nonce, "after": self._nonce, "at": now, "changes": changes}
-        if number % SNAPSHOT_EVERY == 1:
-            record["state"] = self._state.dump()
-        if not await self._records.create(_name(number), json.dumps(record).encode()):
+        state = self._state.dump() if holds_state(number) else None
+        record = Record(number, nonce, self._nonce, now, changes, state)
+        sent = self.clock()
+        if not await self._records.create(name_of(number), record.encode()):
             return False
-        # Ours counts if it is the newest now, or if the next one was built upon it.
-        later = await self._numbers(after=number - 1)
-        if later[:1] != [number] or (len(later) > 1 and not await self._is_after(later[1], number, nonce)):
-            logger.warning("a record was created too late to count; trying again")
-            await self._records.delete(_name(number))
-            self._number = 0
+        if self.clock() > self._known_at + FRESH_SECONDS and not await self._counts(record):
+            # Left where it is, below all that is ever read: the next sweep takes it.
+            logger.warning("a record of the journal was created too late to count; trying again")
+            self._forget()
             return False
-        self._take(number, record)
-        await self._sweep_sometimes()
+        self._take([record])
+        self._known_at = sent
+        self._must_sweep = state is not None
         return True
 
-    async def _is_after(self, later: int, number: int, nonce: str) -> bool:
-        if later != number + 1:
-            return False
-        record = await self._read(later)
-        return bool(record["after"] == nonce)
+    async def _counts(self, record: Record) -> bool:
+        """Tell whether a record of ours is the newest, or the next one was built upon it."""
+        if not await self._numbers(after=record.number):
+            return True
+        following = await self._find(record.number + 1)
+        return following is not None and following.after == record.nonce
 
-    def _take(self, number: int, record: dict[str, Any]) -> None:
-        self._trusted_until = float("-inf")
-        for change in record["changes"]:
-            self._state.apply(change, record["at"])
-        self._number, self._nonce = number, record["nonce"]
+    def _take(self, records: list[Record]) -> None:
+        """Go on from the present state by the records that follow it."""
+        try:
+            for record in records:
+                record.apply_to(self._state)
+        except Unavailable:
+            self._forget()
+            raise
+        self._number, self._nonce = records[-1].number, records[-1].nonce
+        self._note()
+
+    def _note(self) -> None:
+        self._awake.see(self._state.wakes)
+        self._filled.see(self._state.fills)
+
+    def _forget(self) -> None:
+        self._state, self._number, self._nonce = State(), 0, ""
+        self._known_at = _NEVER
 
     async def _catch_up(self) -> None:
         """Read what has been recorded since we last looked."""
-        asked = self._clock()
-        for _ in range(5):
+        reason = ""
+        for delay in _DELAYS:
+            await asyncio.sleep(delay)
+            asked = self.clock()
             try:
                 await self._read_news()
-                break
-            except _Stale:
-                self._number, self._nonce, self._state = 0, "", State()
-        else:
-            raise Unavailable(
-                DavPath((RESERVED,)), "the journal of locks and properties changes too fast to be read"
-            )
-        if self._state.at_rest:
-            self._trusted_until = asked + TRUST_SECONDS
+            except _Stale as stale:
+                reason = str(stale)
+                self._forget()
+            else:
+                self._known_at = asked
+                return
+        raise Unavailable(_PATH, f"the journal of locks and properties cannot be read: {reason}")
 
     async def _read_news(self) -> None:
-        numbers = await self._numbers(after=self._number)
-        if not numbers:
-            return
-        if not self._number:
-            await self._start_from(numbers)
-            numbers = [number for number in numbers if number > self._number]
-        if numbers and numbers != list(range(self._number + 1, self._number + 1 + len(numbers))):
-            raise _Stale
-        for start in range(0, len(numbers), _READS_AT_ONCE):
-            batch = numbers[start : start + _READS_AT_ONCE]
-            records = await asyncio.gather(*map(self._read, batch))
-            for number, record in zip(batch, records, strict=True):
-                if record["after"] != self._nonce:
-                    raise _Stale
-                self._take(number, record)
+        # Our newest record too: should it be gone, somebody has put another journal in its place.
+        numbers = await self._numbers(after=self._number - 1)
+        if self._number and numbers[:1] != [self._number]:
+            raise _Stale(f"{name_of(self._number)}, which was the newest, is gone")
+        if not self._number or len(numbers) > SNAPSHOT_EVERY:
+            await self._read_all(numbers)
+        elif len(numbers) > 1:
+            self._take(self._joined(self._nonce, await self._read(numbers[1:])))
 
-    async def _start_from(self, numbers: list[int]) -> None:
-        """Load the newest record that holds the whole state."""
-        starts = [number for number in numbers if number % SNAPSHOT_EVERY == 1]
-        number = starts[-1] if starts else numbers[0]
-        record = await self._read(number)
-        if starts:
-            self._state = State.load(record["state"])
-        else:
+    async def _read_all(self, numbers: list[int]) -> None:
+        """Begin with the newest record that holds the whole state."""
+        if not numbers:
+            self._note()
+            return
+        first = max(filter(holds_state, numbers), default=None)
+        if first is None:
             # Somebody deleted records by hand. What they said is lost, but nothing else need be.
-            logger.warning("the journal under .zotshelf/ has lost its beginning; going on without it")
-        self._take(number, record)
+            logger.warning("the journal under %s/ has lost its beginning; going on without it", RESERVED)
+        records = await self._read([number for number in numbers if number >= (first or 0)])
+        self._joined(records[0].after, records)
+        self._state = records[0].load() if first is not None else State(at_rest=False, wakes=-1, fills=-1)
+        self._take(records)
+
+    def _joined(self, nonce: str, records: list[Record]) -> list[Record]:
+        for record in records:
+            if record.after != nonce:
+                raise _Stale(f"{name_of(record.number)} was not built upon its predecessor")
+            nonce = record.nonce
+        return records
 
     async def _numbers(self, after: int) -> list[int]:
-        found: list[int] = []
-        async for name in self._records.list(FOLDER, _name(after) if after else ""):
-            digits = name.rpartition("/")[2]
-            if digits.isdigit():
-                found.append(int(digits))
-        return found
+        start = name_of(after) if after > 0 else ""
+        names = [name async for name in self._records.list(FOLDER, start)]
+        return [number for number in map(number_of, names) if number is not None]
 
-    async def _read(self, number: int) -> dict[str, Any]:
-        content = await self._records.read(_name(number))
-        if content is None:
-            raise _Stale
-        try:
-            record: dict[str, Any] = json.loads(content)
-        except ValueError:
-            raise Unavailable(
-                DavPath((RESERVED,)), f"the record {_name(number)} under .zotshelf/ is damaged"
-            ) from None
-        return record
+    async def _read(self, numbers: list[int]) -> list[Record]:
+        """Return records that follow each other."""
+        records: list[Record] = []
+        for expected, number in enumerate(numbers, numbers[0]):
+            if number != expected:
+                raise _Stale(f"{name_of(expected)} is missing")
+        for start in range(0, len(numbers), _READS_AT_ONCE):
+            batch = numbers[start : start + _READS_AT_ONCE]
+            for number, record in zip(batch, await asyncio.gather(*map(self._find, batch)), strict=True):
+                if record is None:
+                    raise _Stale(f"{name_of(number)} is missing")
+                records.append(record)
+        return records
 
-    async def _sweep_sometimes(self) -> None:
-        if self._clock() - self._swept < _SWEEP_EVERY_SECONDS:
-            return
-        self._swept = self._clock()
-        try:
-            await self._sweep()
-        except (StorageError, _Stale) as error:
-            logger.warning("old records of the journal could not be swept: %s", error)
+    async def _find(self, number: int) -> Record | None:
+        content = await self._records.read(name_of(number))
+        return None if content is None else Record.decode(number, content)
 
     async def _sweep(self) -> None:
-        """Delete what lies before a whole state that has been the newest long ago."""
-        now = await self.now()
-        numbers = await self._numbers(after=0)
-        starts = [number for number in numbers if number % SNAPSHOT_EVERY == 1]
-        for start in reversed(starts[:-1]):
-            if (await self._read(start))["at"] < now - _SWEEP_AGE_SECONDS:
-                for number in [number for number in numbers if number < start]:
-                    await self._records.delete(_name(number))
-                return
+        try:
+            await sweep(self._records, await self.now())
+        except StorageError as error:
+            logger.warning("old records of the journal could not be swept: %s", error)
 
 
-def _name(number: int) -> str:
-    return f"{FOLDER}/{number:0{_DIGITS}d}"
+def _busy() -> Busy:
+    return Busy(_PATH, "too many changes of locks and properties at once")

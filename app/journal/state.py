@@ -86,11 +86,13 @@ class State:
     props: dict[DavPath, dict[str, str]] = field(default_factory=dict)
     """By path, the dead properties: `{namespace}local` to the whole element as XML."""
     at_rest: bool = True
-    """Whether servers may trust for a while that there are no locks."""
-    awake_since: float = 0.0
-    """When a lock ended the last rest; writes that had trusted in it may go on for a while."""
-    props_since: float = 0.0
-    """When the first of the properties was set."""
+    """Whether servers may trust for a while that there are no locks, and write without a record."""
+    heard: bool = False
+    """Whether every server has heard of the end of the last rest: a lock has been granted since."""
+    wakes: int = 0
+    """How many rests have ended."""
+    fills: int = 0
+    """How many times the first of the properties was set."""
     locks_changed: float = 0.0
 
     def live_locks(self, now: float) -> Iterator[Lock]:
@@ -122,18 +124,6 @@ class State:
                     if touch.path.contains(lock.path) and not _holds(lock, tokens, user, now)
                 ]
         return inside
-
-    def is_held(self, touches: Iterable[Touch], tokens: Collection[str], user: str, now: float) -> bool:
-        """Tell whether `user`'s own exclusive locks cover all that is touched."""
-        own = [
-            lock
-            for lock in self.live_locks(now)
-            if lock.scope is Scope.EXCLUSIVE and _holds(lock, tokens, user, now)
-        ]
-        return all(
-            any(lock.covers(touch.path) and (lock.deep or not touch.deep) for lock in own)
-            for touch in touches
-        )
 
     def check_lock(self, wanted: Lock, now: float) -> None:
         """See whether the lock can be granted. Raises Locked, or WriteUnderWay."""
@@ -180,21 +170,24 @@ class State:
                 lock = _lock(value)
                 self.locks[lock.token] = lock
                 self.locks_changed = at
-                self._wake(at)
+                self.heard = True
             case "unlock":
                 self.locks.pop(value, None)
                 self.locks_changed = at
             case "write":
                 touches = tuple(Touch(path_of(path), deep) for path, deep in value["touches"])
                 self.writes[value["name"]] = touches, value["expires"]
-                self._wake(at)
             case "written":
                 self.writes.pop(value, None)
+            case "wake":
+                self.at_rest = self.heard = False
+                self.wakes += 1
+                self.locks_changed = at
             case "rest":
                 self.at_rest = True
             case "props":
                 if not self.props:
-                    self.props_since = at
+                    self.fills += 1
                 self._change_props(path_of(value["path"]), value["set"], value["remove"])
             case "gone":
                 self._forget(path_of(value["path"]), tuple(map(path_of, value["keep"])))
@@ -208,11 +201,6 @@ class State:
             case _:
                 raise ValueError(f"a record of a kind that this version does not know: {kind}")
 
-    def _wake(self, at: float) -> None:
-        if self.at_rest:
-            self.at_rest = False
-            self.awake_since = at
-
     def _change_props(self, path: DavPath, new: Mapping[str, str], removed: Iterable[str]) -> None:
         props = self.props.setdefault(path, {})
         props.update(new)
@@ -221,29 +209,41 @@ class State:
         if not props:
             del self.props[path]
 
-    def _forget(self, path: DavPath, keep: tuple[DavPath, ...]) -> None:
+    def _forget(self, path: DavPath, kept: tuple[DavPath, ...]) -> None:
         def is_gone(known: DavPath) -> bool:
-            return _within(path, known) and not any(_within(kept, known) for kept in keep)
+            # What was kept has kept the collections it lies in.
+            return _within(path, known) and not any(
+                _within(one, known) or known.contains(one) for one in kept
+            )
 
         for known in list(filter(is_gone, self.props)):
             del self.props[known]
         for lock in [lock for lock in self.locks.values() if is_gone(lock.path)]:
             del self.locks[lock.token]
 
-    def _copy_props(self, source: DavPath, target: DavPath, keep: tuple[DavPath, ...], *, deep: bool) -> None:
-        """Give the target the source's properties and no others, save where `keep` stayed as it was."""
+    def _copy_props(
+        self, source: DavPath, target: DavPath, failed: tuple[DavPath, ...], *, deep: bool
+    ) -> None:
+        """Give the target the source's properties, save `failed`, which stayed as it was.
+
+        Where nothing failed it has no others; else what the source lacks is still there.
+        """
+        copied = self.copied_props(source, target, deep=deep)
+        if not failed:
+            for known in [known for known in self.props if _within(target, known)]:
+                del self.props[known]
+        for known, props in copied.items():
+            if not any(_within(one, known) for one in failed):
+                self.props[known] = props
+
+    def copied_props(self, source: DavPath, target: DavPath, *, deep: bool) -> dict[DavPath, dict[str, str]]:
+        """Return the properties that a copy of the source at the target would have."""
         depth = len(source.segments)
-        moved = {
+        return {
             DavPath(target.segments + known.segments[depth:]): dict(props)
             for known, props in self.props.items()
             if known == source or (deep and source.contains(known))
         }
-        for known in [known for known in self.props if _within(target, known)]:
-            if not any(_within(kept, known) for kept in keep):
-                del self.props[known]
-        for known, props in moved.items():
-            if not any(_within(kept, known) for kept in keep):
-                self.props[known] = props
 
     def dump(self) -> dict[str, Any]:
         """Return the whole state in JSON's types."""
@@ -259,23 +259,22 @@ class State:
                     for path, props in self.props.items()
                 ),
             ],
-            "at_rest": self.at_rest,
-            "awake_since": self.awake_since,
-            "props_since": self.props_since,
-            "locks_changed": self.locks_changed,
+            **{name: getattr(self, name) for name in _MARKS},
         }
 
     @classmethod
     def load(cls, dumped: Mapping[str, Any]) -> State:
-        times = {name: dumped[name] for name in ("awake_since", "props_since", "locks_changed")}
+        """Raises ValueError, LookupError or TypeError for what is no state."""
         state = cls()
         for change in dumped["changes"]:
             state.apply(change, 0.0)
-        # Applying has set the times; what was dumped counts.
-        state.at_rest = dumped["at_rest"]
-        for name, value in times.items():
-            setattr(state, name, value)
+        # Applying has set these; what was dumped counts.
+        for name in _MARKS:
+            setattr(state, name, dumped[name])
         return state
+
+
+_MARKS: Final = ("at_rest", "heard", "wakes", "fills", "locks_changed")
 
 
 def _within(path: DavPath, other: DavPath) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from app.answer import Answer
 from app.destination import destination
 from app.errors import BadRequest, LockedError, PathsOverlap, PreconditionFailed, RootProtected
-from app.gate import check, find, touched_by_put, writing
+from app.gate import check, find, touched_by_storing, writing
 from app.headers import BadHeader, Depth, Headers, depth
 from app.journal.state import Touch
 from app.methods.delete import failures_answer
@@ -24,7 +24,7 @@ async def copy(request: DavRequest) -> Answer:
         raise BadRequest("COPY takes a depth of 0 or infinity")
     target = _target(request)
     deep = wanted is Depth.INFINITY
-    touches, old = await _prepare(request, target)
+    touches, old = await _prepare(request, target, deep=deep)
     async with writing(request, touches) as locked_members:
         _refuse_locked(request, locked_members)
         failures = await _gather(request.storage.copy(request.path, target, deep=deep))
@@ -38,20 +38,26 @@ async def move(request: DavRequest) -> Answer:
     if request.path.is_root:
         raise RootProtected
     target = _target(request)
-    touches, old = await _prepare(request, target)
+    left = [Touch(request.path, deep=True), Touch(request.path.parent)]
+    touches, old = await _prepare(request, target, left, deep=True)
     if depth(request.headers) not in (None, Depth.INFINITY):
         source = await request.storage.stat(request.path)
         if source.is_collection:
             raise BadRequest("MOVE of a collection takes no depth but infinity")
-    touches += [Touch(request.path, deep=True), Touch(request.path.parent)]
-    await check(request, touches)
     async with writing(request, touches) as locked_members:
         _refuse_locked(request, locked_members)
         failures = await _gather(request.storage.move(request.path, target))
-        if not failures:
-            await request.properties.copied(request.path, target, deep=True)
-            await request.properties.gone(request.path)
+        await _move_properties(request, target, [failure.path for failure in failures])
     return _done(request, target, failures, old)
+
+
+async def _move_properties(request: DavRequest, target: DavPath, failed: list[DavPath]) -> None:
+    not_copied = [path for path in failed if path == target or target.contains(path)]
+    if not_copied:
+        # Then nothing of the source was deleted.
+        await request.properties.copied(request.path, target, deep=True, failed=not_copied)
+    else:
+        await request.properties.moved(request.path, target, failed)
 
 
 def _target(request: DavRequest) -> DavPath:
@@ -62,15 +68,18 @@ def _target(request: DavRequest) -> DavPath:
     return target
 
 
-async def _prepare(request: DavRequest, target: DavPath) -> tuple[list[Touch], Entry | None]:
-    """Check what can be known beforehand; return what is touched, and what the target was."""
+async def _prepare(
+    request: DavRequest, target: DavPath, left: Sequence[Touch] = (), *, deep: bool
+) -> tuple[list[Touch], Entry | None]:
+    """Check what can be known beforehand; return what is touched, with `left`, and what the target was."""
     overwrite = _overwrite(request.headers)
     await request.storage.stat(request.path)
     old = await find(request, DavPath(target.segments))
     if old is not None and not overwrite:
         raise PreconditionFailed
-    touches = await touched_by_put(request, target, deep=True)
+    touches = [*await touched_by_storing(request, target, deep=True), *left]
     await check(request, touches)
+    await request.properties.check_copy(request.path, target, deep=deep)
     return touches, old
 
 

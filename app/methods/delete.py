@@ -13,7 +13,7 @@ from app.journal.state import Touch
 from app.methods.multistatus import href_of, multistatus_answer
 from app.request import DavRequest
 from app.status import reason
-from app.storage.base import Failure
+from app.storage.base import Failure, NotFound
 from app.xml import MULTISTATUS_CLOSE, MULTISTATUS_OPEN, status_response
 
 
@@ -28,7 +28,12 @@ async def delete(request: DavRequest) -> Answer:
     touches = [Touch(request.path, deep=True), Touch(request.path.parent)]
     async with writing(request, touches) as locked:
         failed = request.storage.delete(request.path, keep=locked, expect=expect)
-        failures = [failure async for failure in failed]
+        try:
+            failures = [failure async for failure in failed]
+        except NotFound:
+            # Perhaps a deletion that was broken off between the resource and its properties.
+            await request.properties.gone(request.path)
+            raise
         await request.properties.gone(request.path, [*locked, *(failure.path for failure in failures)])
     error = LockedError(href_of(request, path) for path in locked)
     failures += [Failure(path, error) for path in locked]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from app.answer import Answer
 from app.errors import BadRequest, ForeignLock, LockConflict, PreconditionFailed, WrongToken
@@ -14,7 +14,7 @@ from app.journal.state import Lock, Locked, Touch
 from app.path import DavPath
 from app.props import active_lock
 from app.request import DavRequest
-from app.storage.base import ABSENT, Body, Changed, IsACollection
+from app.storage.base import ABSENT, Body, Changed, IsACollection, StorageError
 from app.xml import LockInfo, lockdiscovery_document, parse_lockinfo
 
 
@@ -65,7 +65,9 @@ async def _undone_on_failure(request: DavRequest, granted: Lock) -> AsyncIterato
     try:
         yield
     except BaseException:
-        await request.locks.unlock(granted.path, granted.token, request.user)
+        # Should it stay, it expires by itself.
+        with suppress(NoSuchLock, StorageError):
+            await request.locks.unlock(granted.path, granted.token, request.user)
         raise
 
 

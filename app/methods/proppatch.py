@@ -10,6 +10,7 @@ from app.journal.state import Locked
 from app.methods.multistatus import multistatus_answer, own_href
 from app.props import PROTECTED
 from app.request import DavRequest
+from app.storage.base import NotFound
 from app.xml import MULTISTATUS_CLOSE, MULTISTATUS_OPEN, element, parse_propertyupdate, propstat, response
 
 
@@ -46,3 +47,14 @@ async def _change(request: DavRequest, final: Mapping[str, str | None]) -> None:
         await request.properties.change(request.path, new, removed, request.tokens, request.user)
     except Locked as error:
         raise locked_as_error(request)(error) from None
+    if new:
+        await _keep_only_with_resource(request)
+
+
+async def _keep_only_with_resource(request: DavRequest) -> None:
+    """Forget the properties again if the resource was deleted before they could be seen. Raises NotFound."""
+    try:
+        await request.storage.stat(request.path)
+    except NotFound:
+        await request.properties.gone(request.path)
+        raise
