@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
+from xml.sax.saxutils import escape
 
 from starlette.types import Receive, Send
 
@@ -50,9 +51,11 @@ def problem_answer(problem: Problem) -> Answer:
         headers.append((b"retry-after", b"%d" % problem.retry_after))
     if problem.condition is None:
         return text_answer(problem.status, problem.text, headers)
+    hrefs = "".join(f"<D:href>{escape(href)}</D:href>" for href in problem.hrefs)
+    name = problem.condition
+    condition = f"<D:{name}>{hrefs}</D:{name}>" if hrefs else f"<D:{name}/>"
     body = (
-        '<?xml version="1.0" encoding="utf-8"?>\n'
-        f'<D:error xmlns:D="DAV:"><D:{problem.condition}/></D:error>\n'
+        f'<?xml version="1.0" encoding="utf-8"?>\n<D:error xmlns:D="DAV:">{condition}</D:error>\n'
     ).encode()
     headers += [
         (b"content-type", b'application/xml; charset="utf-8"'),

@@ -10,15 +10,20 @@ from starlette.types import Receive, Scope, Send
 
 from app.answer import Answer, deliver, problem_answer
 from app.errors import ClientGone, MethodNotAllowed, problem_of
+from app.gate import admit
 from app.headers import Headers
+from app.methods.copymove import copy, move
 from app.methods.delete import delete
 from app.methods.get import get, head
+from app.methods.lock import lock, unlock
 from app.methods.options import allowed, dav_headers, options_answer
 from app.methods.propfind import propfind
+from app.methods.proppatch import proppatch
 from app.methods.put import mkcol, put
 from app.path import DavPath, as_written
 from app.request import DavRequest
-from app.storage.base import NotFound, StorageError, Storages
+from app.root import Root
+from app.storage.base import NotFound, Storage, StorageError, Storages
 
 logger: Final = logging.getLogger("zotshelf")
 
@@ -31,6 +36,11 @@ METHODS: Final[dict[str, Method]] = {
     "DELETE": delete,
     "PROPFIND": propfind,
     "MKCOL": mkcol,
+    "COPY": copy,
+    "MOVE": move,
+    "PROPPATCH": proppatch,
+    "LOCK": lock,
+    "UNLOCK": unlock,
 }
 
 SERVER_NAME: Final = "-"
@@ -44,10 +54,14 @@ class Dispatch:
     passed authentication: `scope["user"]` names the user.
     """
 
-    def __init__(self, storages: Storages, base: str, patience: float) -> None:
+    def __init__(
+        self, storages: Storages, base: str, patience: float, *, infinite_propfind: bool = False
+    ) -> None:
         self._storages = storages
+        self._infinite_propfind = infinite_propfind
         self._base = DavPath.parse(base.encode()).segments
         self._patience = patience
+        self._roots: dict[Storage, Root] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -78,13 +92,25 @@ class Dispatch:
         request = DavRequest(
             method=method,
             path=path,
+            user=scope["user"],
+            base=self._base,
             written=as_written(raw),
             headers=Headers(scope["headers"]),
-            storage=self._storages.for_user(scope["user"]),
+            root=self._root_of(scope["user"]),
             receive=receive,
             patience=self._patience,
+            infinite_propfind=self._infinite_propfind,
         )
+        if b"if" in request.headers:
+            await admit(request)
         return await METHODS[method](request)
+
+    def _root_of(self, user: str) -> Root:
+        storage = self._storages.for_user(user)
+        root = self._roots.get(storage)
+        if root is None:
+            root = self._roots[storage] = Root.of(storage)
+        return root
 
     def _below_base(self, whole: DavPath) -> DavPath:
         depth = len(self._base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from app.headers import BadHeader
@@ -45,6 +46,38 @@ class RootProtected(RequestError):
     """The root can be neither deleted nor replaced."""
 
 
+class PathsOverlap(RequestError):
+    """Source and destination are the same, or one lies in the other (RFC 4918 sections 9.8.5 and 9.9.4)."""
+
+
+class BadDestination(RequestError):
+    """The destination is on another server, or outside of what this one serves."""
+
+
+class LockedError(RequestError):
+    """A lock stands in the way (RFC 4918 section 11.3); `hrefs` are what was locked."""
+
+    condition = "lock-token-submitted"
+
+    def __init__(self, hrefs: Iterable[str]) -> None:
+        super().__init__()
+        self.hrefs = tuple(hrefs)
+
+
+class LockConflict(LockedError):
+    """A lock cannot be granted for another one (RFC 4918 section 9.10.6)."""
+
+    condition = "no-conflicting-lock"
+
+
+class WrongToken(RequestError):
+    """The token names no lock on this resource (RFC 4918 section 9.11.1)."""
+
+
+class ForeignLock(RequestError):
+    """The lock is another user's."""
+
+
 class ClientTimeout(RequestError):
     """The client fell silent in the middle of its request."""
 
@@ -65,6 +98,8 @@ class Problem(NamedTuple):
     condition: str | None = None
     retry_after: int | None = None
     """Seconds."""
+    hrefs: tuple[str, ...] = ()
+    """What the condition is about."""
 
 
 _RETRY_SECONDS: Final = 5
@@ -82,6 +117,11 @@ _PROBLEMS: Final[dict[type[Exception], Problem]] = {
         403, "Listing a collection with infinite depth is not allowed.", "propfind-finite-depth"
     ),
     RootProtected: Problem(403, "The root cannot be deleted."),
+    PathsOverlap: Problem(403, "Source and destination must be apart."),
+    BadDestination: Problem(502, "The destination is not on this server."),
+    LockedError: Problem(423, "The resource is locked."),
+    WrongToken: Problem(409, "No lock of that token is on this resource.", "lock-token-matches-request-uri"),
+    ForeignLock: Problem(403, "The lock is another user's."),
     ClientTimeout: Problem(408, "The request did not arrive in time."),
     storage.NotFound: Problem(404, "There is no such resource."),
     storage.ParentMissing: Problem(409, "The collection this would be a member of does not exist."),
@@ -106,6 +146,8 @@ _UNKNOWN: Final = Problem(500, "Something went wrong in this server; its log say
 
 def problem_of(error: Exception) -> Problem:
     """Return what a client is told of `error`; an exception that nobody foresaw is a 500."""
+    if isinstance(error, LockedError):
+        return _PROBLEMS[LockedError]._replace(condition=error.condition, hrefs=error.hrefs)
     for kind in type(error).__mro__:
         problem = _PROBLEMS.get(kind)
         if problem is not None:

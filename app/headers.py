@@ -19,6 +19,7 @@ _ETAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _LIST_GAP: Final = re.compile(r"[ \t,]*")
 _RANGE: Final = re.compile(r"bytes=[ \t]*(\d*)-(\d*)[ \t]*", re.IGNORECASE)
 _MAX_DIGITS: Final = 19
+_INFINITE: Final = 2**32 - 1
 
 
 class BadHeader(ValueError):
@@ -71,11 +72,26 @@ def content_length(headers: Headers) -> int | None:
     """Return the announced size of the body in bytes, or None where it is not known beforehand."""
     if b"transfer-encoding" in headers:
         return None
-    value = headers.single(b"content-length")
+    return _size(headers, b"content-length") or 0
+
+
+def body_size(headers: Headers) -> int | None:
+    """Return what is said beforehand of the size in bytes that a file's body will have, None if nothing is.
+
+    macOS sends files in chunks, and their size in a header of its own. When a copy is stopped in the
+    Finder the chunks end in good order, so that size is the only sign that the file is not whole.
+    """
+    if b"transfer-encoding" in headers:
+        return _size(headers, b"x-expected-entity-length")
+    return content_length(headers)
+
+
+def _size(headers: Headers, name: bytes) -> int | None:
+    value = headers.single(name)
     if value is None:
-        return 0
+        return None
     if not value.isascii() or not value.isdigit() or len(value) > _MAX_DIGITS:
-        raise BadHeader("content-length is not a number of bytes")
+        raise BadHeader(f"{name.decode()} is not a number of bytes")
     return int(value)
 
 
@@ -88,6 +104,18 @@ def depth(headers: Headers) -> Depth | None:
         return Depth(value.lower())
     except ValueError:
         raise BadHeader("depth is none of 0, 1 and infinity") from None
+
+
+def timeout(headers: Headers, default: int) -> int:
+    """Return the first readable time-out of the Timeout header (RFC 4918 section 10.7), in seconds."""
+    value = headers.listed(b"timeout")
+    for choice in value.split(",") if value else ():
+        kind, _, digits = choice.strip().lower().partition("-")
+        if kind == "infinite":
+            return _INFINITE
+        if kind == "second" and digits.isascii() and digits.isdigit():
+            return min(int(digits[:_MAX_DIGITS]), _INFINITE)
+    return default
 
 
 def entity_tags(headers: Headers, name: bytes) -> tuple[EntityTag, ...] | None:

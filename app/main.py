@@ -34,7 +34,12 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
         users = await stack.enter_async_context(Users.open(settings.users_file))
         storages = await open_storages(settings)
         stack.push_async_callback(storages.aclose)
-        dispatch = Dispatch(storages, settings.base_path, settings.client_timeout)
+        dispatch = Dispatch(
+            storages,
+            settings.base_path,
+            settings.client_timeout,
+            infinite_propfind=settings.infinite_propfind,
+        )
         auth = BasicAuth(dispatch, users, dav_classes(storages.abilities))
         stack.push_async_callback(auth.aclose)
         router = Router([Route("/-/health", _health)], redirect_slashes=False, default=auth)

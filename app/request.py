@@ -10,8 +10,11 @@ from starlette.types import Receive
 
 from app.conditions import Preconditions
 from app.errors import BodyTooLarge, ClientGone, ClientTimeout
-from app.headers import Headers, content_length
+from app.headers import Headers, body_size, content_length
+from app.journal.locks import Locks
+from app.journal.properties import Properties
 from app.path import DavPath
+from app.root import Root
 from app.storage.base import Body, Storage
 
 MAX_XML_BYTES = 65536
@@ -20,17 +23,36 @@ MAX_XML_BYTES = 65536
 
 @dataclass(slots=True)
 class DavRequest:
-    """One request; `storage` is the root of its user, `path` lies below it."""
+    """One request; `root` is that of its user, `path` lies below it."""
 
     method: str
     path: DavPath
+    user: str
+    base: tuple[str, ...]
+    """The segments of the base path, which stand before `path` in a URL."""
     written: str
     """The request's path as the client wrote it, with the base path: what hrefs must begin with."""
     headers: Headers
-    storage: Storage
+    root: Root
     receive: Receive = field(repr=False)
     patience: float
     """How long to wait for more of the body, in seconds."""
+    infinite_propfind: bool = False
+    """Whether PROPFIND of infinite depth is allowed."""
+    tokens: frozenset[str] = frozenset()
+    """The lock tokens that the request submits."""
+
+    @property
+    def storage(self) -> Storage:
+        return self.root.storage
+
+    @property
+    def locks(self) -> Locks:
+        return self.root.locks
+
+    @property
+    def properties(self) -> Properties:
+        return self.root.properties
 
     def preconditions(self) -> Preconditions | None:
         return Preconditions.read(self.headers)
@@ -40,7 +62,7 @@ class DavRequest:
 
     def body(self) -> Body:
         """Return the body for the storage to read. Raises BadHeader."""
-        return Body(self._chunks(), content_length(self.headers))
+        return Body(self._chunks(), body_size(self.headers))
 
     async def small_body(self) -> bytes:
         """Return the whole body of a request that carries XML. Raises BodyTooLarge."""

@@ -20,6 +20,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app import logs
 from app.listen import ListenError, answers_on, listen
+from app.protocol import HttpProtocol
 from app.settings import Settings
 from app.users import UsersFile, UsersFileError, create_first_user
 
@@ -118,7 +119,7 @@ def _config(settings: Settings, app: str) -> Config:
     return Config(
         app,
         loop="auto",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         workers=settings.workers,

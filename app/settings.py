@@ -168,6 +168,10 @@ class Settings(BaseSettings):
         le=_DAY,
         description="A client that sends or takes nothing for so many seconds is cut off.",
     )
+    infinite_propfind: bool = Field(
+        default=False,
+        description="Whether PROPFIND may ask for a whole tree (`Depth: infinity`).",
+    )
     discard_size: Size = Field(
         default=ByteSize(_GIB),
         ge=0,

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import Final, NamedTuple
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ParseError, tostring
 from xml.sax.saxutils import escape, quoteattr
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from app.errors import BadXml
+from app.journal.state import Scope
 
 DAV: Final = "{DAV:}"
 
 MULTISTATUS_OPEN: Final = '<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:">\n'
 MULTISTATUS_CLOSE: Final = "</D:multistatus>\n"
 
+_LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 _MAX_DEPTH: Final = 100
 
 
@@ -56,6 +58,67 @@ def parse_propfind(body: bytes) -> Propfind:
     return Propfind(kinds[0], tuple(names))
 
 
+def parse_propertyupdate(body: bytes) -> list[tuple[str, str | None]]:
+    """Read the body of a PROPPATCH (RFC 4918 section 14.19) into changes, in order. Raises BadXml.
+
+    Each is the property's `{namespace}local` and the whole element as XML, or None to remove it.
+    """
+    root = _parse(body)
+    if root.tag != f"{DAV}propertyupdate":
+        raise BadXml("the body of PROPPATCH must be a DAV: propertyupdate element")
+    changes: list[tuple[str, str | None]] = []
+    for instruction in root:
+        if instruction.tag not in (f"{DAV}set", f"{DAV}remove"):
+            continue
+        for prop in instruction.iterfind(f"{DAV}prop"):
+            language = _language(prop, instruction, root)
+            for change in prop:
+                xml = _standalone(change, language) if instruction.tag == f"{DAV}set" else None
+                changes.append((change.tag, xml))
+    if not changes:
+        raise BadXml("propertyupdate changes no property")
+    return changes
+
+
+def _language(*inner_to_outer: Element) -> str | None:
+    return next(filter(None, (element.get(_LANG) for element in inner_to_outer)), None)
+
+
+def _standalone(prop: Element, language: str | None) -> str:
+    """Return a property's element as XML that can stand anywhere, its inherited language with it."""
+    if language is not None and prop.get(_LANG) is None:
+        prop.set(_LANG, language)
+    prop.tail = None
+    return tostring(prop, encoding="unicode", short_empty_elements=True)
+
+
+class LockInfo(NamedTuple):
+    """RFC 4918 section 14.11; `owner` is XML, empty if there was none."""
+
+    scope: Scope
+    owner: str
+
+
+def parse_lockinfo(body: bytes) -> LockInfo:
+    """Read the body of a LOCK. Raises BadXml."""
+    root = _parse(body)
+    if root.tag != f"{DAV}lockinfo":
+        raise BadXml("the body of LOCK must be a DAV: lockinfo element")
+    scopes = [scope for scope in Scope if root.find(f"{DAV}lockscope/{DAV}{scope.value}") is not None]
+    if len(scopes) != 1 or root.find(f"{DAV}locktype/{DAV}write") is None:
+        raise BadXml("lockinfo needs a lockscope, exclusive or shared, and the locktype write")
+    owner = root.find(f"{DAV}owner")
+    return LockInfo(scopes[0], "" if owner is None else _standalone(owner, _language(root)))
+
+
+def lockdiscovery_document(active_locks: str) -> str:
+    """Return the body that answers a LOCK; `active_locks` is XML."""
+    return (
+        f'<?xml version="1.0" encoding="utf-8"?>\n<D:prop xmlns:D="DAV:">'
+        f"<D:lockdiscovery>{active_locks}</D:lockdiscovery></D:prop>\n"
+    )
+
+
 def _parse(body: bytes) -> Element:
     try:
         root: Element = fromstring(body, forbid_dtd=True)
@@ -89,9 +152,11 @@ def element(name: str, content: str | None = None) -> str:
     return f"<{opening}/>" if content is None else f"<{opening}>{content}</{tag}>"
 
 
-def propstat(properties: str, status: str) -> str:
-    """Return a propstat of ready-made property elements; `status` is like `200 OK`."""
-    return f"<D:propstat><D:prop>{properties}</D:prop><D:status>HTTP/1.1 {status}</D:status></D:propstat>"
+def propstat(properties: str, status: str, error: str = "") -> str:
+    """Return a propstat of ready-made property elements; `status` is like `200 OK`, `error` XML."""
+    return (
+        f"<D:propstat><D:prop>{properties}</D:prop><D:status>HTTP/1.1 {status}</D:status>{error}</D:propstat>"
+    )
 
 
 def response(href: str, content: str) -> str:

@@ -7,6 +7,7 @@ from app.headers import (
     Depth,
     EntityTag,
     Headers,
+    body_size,
     byte_range,
     content_length,
     date,
@@ -158,3 +159,22 @@ def test_a_content_length_that_is_no_number_is_refused(value: str) -> None:
 def test_without_a_length_there_is_no_body_and_in_chunks_it_is_not_known() -> None:
     assert content_length(headers()) == 0
     assert content_length(headers(transfer_encoding="chunked")) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "size"),
+    [
+        pytest.param({}, 0, id="no body"),
+        pytest.param({"content_length": "5"}, 5, id="announced"),
+        pytest.param({"transfer_encoding": "Chunked"}, None, id="chunked"),
+        pytest.param({"transfer_encoding": "Chunked", "x_expected_entity_length": "7"}, 7, id="from macOS"),
+        pytest.param({"content_length": "5", "x_expected_entity_length": "7"}, 5, id="both"),
+    ],
+)
+def test_the_size_of_a_files_body(values: dict[str, str], size: int | None) -> None:
+    assert body_size(headers(**values)) == size
+
+
+def test_an_expected_length_that_is_no_number_is_refused() -> None:
+    with pytest.raises(BadHeader, match="x-expected-entity-length"):
+        body_size(headers(transfer_encoding="chunked", x_expected_entity_length="many"))

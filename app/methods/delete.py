@@ -6,12 +6,14 @@ from collections.abc import Iterable
 
 from app.answer import Answer
 from app.conditions import Verdict
-from app.errors import BadRequest, PreconditionFailed, RootProtected, problem_of
+from app.errors import BadRequest, LockedError, PreconditionFailed, RootProtected, problem_of
+from app.gate import writing
 from app.headers import Depth, depth
+from app.journal.state import Touch
 from app.methods.multistatus import href_of, multistatus_answer
 from app.request import DavRequest
 from app.status import reason
-from app.storage.base import Failure
+from app.storage.base import Failure, NotFound
 from app.xml import MULTISTATUS_CLOSE, MULTISTATUS_OPEN, status_response
 
 
@@ -23,7 +25,18 @@ async def delete(request: DavRequest) -> Answer:
         # Harmless on a file, but whoever sends it expects members to survive.
         raise BadRequest("DELETE takes no depth but infinity")
     expect = await _expected_etag(request)
-    failures = [failure async for failure in request.storage.delete(request.path, expect=expect)]
+    touches = [Touch(request.path, deep=True), Touch(request.path.parent)]
+    async with writing(request, touches) as locked:
+        failed = request.storage.delete(request.path, keep=locked, expect=expect)
+        try:
+            failures = [failure async for failure in failed]
+        except NotFound:
+            # Perhaps a deletion that was broken off between the resource and its properties.
+            await request.properties.gone(request.path)
+            raise
+        await request.properties.gone(request.path, [*locked, *(failure.path for failure in failures)])
+    error = LockedError(href_of(request, path) for path in locked)
+    failures += [Failure(path, error) for path in locked]
     return failures_answer(request, failures) if failures else Answer(204)
 
 

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from app.answer import Answer, RawHeaders
 from app.storage.base import Abilities
 
-BASE_METHODS = ("OPTIONS", "GET", "HEAD", "PUT", "DELETE", "PROPFIND", "MKCOL")
+BASE_METHODS = (
+    "OPTIONS",
+    "GET",
+    "HEAD",
+    "PUT",
+    "DELETE",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+)
+LOCKING_METHODS = ("LOCK", "UNLOCK")
 
 
-def allowed(abilities: Abilities) -> tuple[str, ...]:  # noqa: ARG001
+@cache
+def allowed(abilities: Abilities) -> tuple[str, ...]:
     """Return the methods that a root with these abilities serves."""
-    return BASE_METHODS
+    return BASE_METHODS + (LOCKING_METHODS if abilities.records else ())
 
 
-def dav_classes(abilities: Abilities) -> str:  # noqa: ARG001
+def dav_classes(abilities: Abilities) -> str:
     """Return the compliance classes (RFC 4918 section 18) that follow from a root's abilities."""
-    return "1"
+    return "1, 2, 3" if abilities.records else "1, 3"
 
 
 def dav_headers(abilities: Abilities) -> RawHeaders:

@@ -9,43 +9,71 @@ from app.errors import InfiniteDepth
 from app.headers import Depth, depth
 from app.methods.multistatus import multistatus_answer, multistatus_stream, own_href
 from app.path import quote_name
-from app.props import propstats
+from app.props import Beside, asks_beside, propstats
 from app.request import DavRequest
 from app.storage.base import Entry, Listing, NotACollection
 from app.xml import MULTISTATUS_CLOSE, MULTISTATUS_OPEN, parse_propfind, response
+
+Properties = Callable[[Entry], str]
 
 
 async def propfind(request: DavRequest) -> Answer:
     """Tell the properties of a resource and, with depth 1, of a collection's members."""
     wanted_depth = depth(request.headers) or Depth.INFINITY
-    properties = propstats(parse_propfind(await request.small_body()))
-    if wanted_depth is Depth.ONE and not request.path.is_surely_file:
+    asked = parse_propfind(await request.small_body())
+    properties = propstats(asked, await _beside(request) if asks_beside(asked) else Beside())
+    if wanted_depth is not Depth.ZERO and not request.path.is_surely_file:
+        if wanted_depth is Depth.INFINITY and not request.infinite_propfind:
+            return await _refuse_collection(request, properties)
         try:
             listing = await request.storage.list(request.path)
         except NotACollection:
             pass
         else:
-            return multistatus_stream(_members(request, listing, properties))
+            whole_tree = wanted_depth is Depth.INFINITY
+            return multistatus_stream(_tree(request, listing, properties, whole=whole_tree))
+    return _single(request, await request.storage.stat(request.path), properties)
+
+
+async def _beside(request: DavRequest) -> Beside:
+    return Beside(
+        await request.properties.all(),
+        await request.locks.finder(),
+        request.base,
+        may_lock=request.storage.abilities.records,
+    )
+
+
+async def _refuse_collection(request: DavRequest, properties: Properties) -> Answer:
     entry = await request.storage.stat(request.path)
-    if wanted_depth is Depth.INFINITY and entry.is_collection:
+    if entry.is_collection:
         raise InfiniteDepth
+    return _single(request, entry, properties)
+
+
+def _single(request: DavRequest, entry: Entry, properties: Properties) -> Answer:
     own = response(own_href(request, is_collection=entry.is_collection), properties(entry))
     return multistatus_answer((MULTISTATUS_OPEN + own + MULTISTATUS_CLOSE).encode())
 
 
-async def _members(
-    request: DavRequest, listing: Listing, properties: Callable[[Entry], str]
+async def _tree(
+    request: DavRequest, listing: Listing, properties: Properties, *, whole: bool
 ) -> AsyncIterator[bytes]:
     base = own_href(request, is_collection=True)
     yield (MULTISTATUS_OPEN + response(base, properties(listing.entry))).encode()
-    async for page in listing.pages:
-        parts = [
-            response(
-                f"{base}{quote_name(entry.path.name)}{'/' if entry.is_collection else ''}",
-                properties(entry),
-            )
-            for entry in page
-        ]
-        if parts:
-            yield "".join(parts).encode()
+    waiting = [(base, listing)]
+    while waiting:
+        href, listing = waiting.pop()
+        async for page in listing.pages:
+            members = [(_member_href(href, entry), entry) for entry in page]
+            if members:
+                yield "".join(response(name, properties(entry)) for name, entry in members).encode()
+            if whole:
+                for name, entry in members:
+                    if entry.is_collection:
+                        waiting.append((name, await request.storage.list(entry.path)))
     yield MULTISTATUS_CLOSE.encode()
+
+
+def _member_href(base: str, entry: Entry) -> str:
+    return f"{base}{quote_name(entry.path.name)}{'/' if entry.is_collection else ''}"

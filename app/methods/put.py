@@ -5,6 +5,8 @@ from __future__ import annotations
 from app.answer import Answer
 from app.conditions import Verdict
 from app.errors import BadRequest, MethodNotAllowed, PreconditionFailed, UnexpectedBody
+from app.gate import check, storing, touched_by_storing, writing
+from app.journal.state import Touch
 from app.request import DavRequest
 from app.storage.base import ABSENT, Entry, Expectation, IsACollection, NotFound, ParentMissing
 
@@ -17,7 +19,9 @@ async def put(request: DavRequest) -> Answer:
         # RFC 9110 section 14.5: to take a part for the whole would destroy the file.
         raise BadRequest("content-range has no meaning in a PUT here")
     expect = await _expectation(request)
-    written = await request.storage.write(request.path, request.body(), expect)
+    await check(request, await touched_by_storing(request, request.path))
+    # What was free now may be locked, or gone, when the body is there.
+    written = await request.storage.write(request.path, request.body(), expect, lambda: storing(request))
     headers = [(b"etag", written.etag.encode("latin-1"))]
     if not written.created:
         return Answer(204, headers)
@@ -60,5 +64,6 @@ async def mkcol(request: DavRequest) -> Answer:
         raise UnexpectedBody
     if request.path.is_root:
         raise MethodNotAllowed
-    await request.storage.make_collection(request.path)
+    async with writing(request, [Touch(request.path), Touch(request.path.parent)]):
+        await request.storage.make_collection(request.path)
     return Answer(201, [(b"content-length", b"0")])

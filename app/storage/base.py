@@ -8,7 +8,8 @@ is decided elsewhere.
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -19,6 +20,9 @@ ABSENT: Final[Absent] = "absent"
 
 Expectation: TypeAlias = str | None
 """What must be stored for a change to be made: an etag (quotes included), ABSENT, or None for anything."""
+
+Leave: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
+"""Makes the context within which a change may take effect; see Storage.write."""
 
 # Not the machine's own table: the type of a file must not depend on the host that serves it.
 _TYPES: Final = mimetypes.MimeTypes(filenames=())
@@ -191,7 +195,7 @@ class Failure(NamedTuple):
     """A member of a tree that could not be deleted, copied or moved, and why."""
 
     path: DavPath
-    error: StorageError
+    error: Exception
 
 
 class Abilities(NamedTuple):
@@ -201,6 +205,8 @@ class Abilities(NamedTuple):
     """A file is replaced whole or not at all."""
     server_side_copy: bool
     """Copies and moves are made inside the storage."""
+    records: bool
+    """Records can be created atomically, so locks and dead properties can be kept."""
 
 
 class Records(Protocol):
@@ -267,8 +273,13 @@ class Storage(Protocol):
         """
         ...
 
-    async def write(self, path: DavPath, body: Body, expect: Expectation = None) -> Written:
+    async def write(
+        self, path: DavPath, body: Body, expect: Expectation = None, leave: Leave = nullcontext
+    ) -> Written:
         """Store a file, all or nothing: until the last byte is durable readers see what was there.
+
+        `leave` is entered when the whole body is there, just before the commit, and left after it; what
+        it raises leaves everything as it was.
 
         An exception out of `body` leaves what was there and no litter. `expect` is enforced by the
         store where it can be, otherwise checked just before the commit. Nothing of the body is read
@@ -288,6 +299,23 @@ class Storage(Protocol):
 
         The paths in `keep`, what lies below them and their parents stay. Nothing yielded means all
         else is gone. `expect` is a file's etag. Raises NotFound, Changed before anything is deleted.
+        """
+        ...
+
+    def copy(self, source: DavPath, target: DavPath, *, deep: bool) -> AsyncIterator[Failure]:
+        """Copy a file, or a collection with its members (`deep`) or without, inside the storage.
+
+        Each file of the target is replaced whole or stays as it was. For a collection all copies are
+        made first; what the target has and the source lacks is deleted last, and only where every copy
+        was made. Safe to repeat. Yields the members of the target that could not be made or deleted.
+        Neither path contains the other. Raises NotFound (source), ParentMissing (target).
+        """
+        ...
+
+    def move(self, source: DavPath, target: DavPath) -> AsyncIterator[Failure]:
+        """Move a file, or a collection with all members; a target that exists is replaced.
+
+        As `copy`, and the source is deleted after that; nothing of it is, where anything failed.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
 from itertools import islice
 from typing import Final
@@ -21,8 +21,13 @@ class Scan:
 
     def __init__(self, root: Root, path: DavPath) -> None:
         self._folder = -1
-        self._folder = root.open_collection(path, readable=True)
-        self._names = os.scandir(self._folder)
+        folder = root.open_collection(path, readable=True)
+        try:
+            self._names = os.scandir(folder)
+        except BaseException:
+            os.close(folder)
+            raise
+        self._folder = folder
 
     @property
     def folder(self) -> int:
@@ -36,6 +41,11 @@ class Scan:
             for found in islice(self._names, limit)
         ]
 
+    def __iter__(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Yield the members that were not taken yet."""
+        while found := self.take(PAGE):
+            yield from found
+
     def close(self) -> None:
         """Free the descriptors; safe to call twice."""
         folder, self._folder = self._folder, -1
@@ -45,6 +55,19 @@ class Scan:
 
     # A generator over a scan that nobody ever started has no end that could close it.
     __del__ = close
+
+
+def is_shown(root: Root, path: DavPath, member: os.DirEntry[str]) -> bool:
+    """Tell whether what a scan has found is a resource; what is not is logged, once."""
+    if root.is_reserved(path):
+        return False
+    if not is_nameable(path.name):
+        root.hide(path, "no URL can name it")
+        return False
+    if not (member.is_file(follow_symlinks=False) or member.is_dir(follow_symlinks=False)):
+        root.hide(path, "neither a file nor a folder")
+        return False
+    return True
 
 
 class Members:
@@ -87,13 +110,7 @@ class Members:
 
     def _entry(self, name: str, member: os.DirEntry[str]) -> Entry | None:
         path = self._path.child(name)
-        if self._root.is_reserved(path):
-            return None
-        if not is_nameable(name):
-            self._root.hide(path, "no URL can name it")
-            return None
-        if not (member.is_file(follow_symlinks=False) or member.is_dir(follow_symlinks=False)):
-            self._root.hide(path, "neither a file nor a folder")
+        if not is_shown(self._root, path, member):
             return None
         try:
             return entry_of(path, member.stat(follow_symlinks=False))

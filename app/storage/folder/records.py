@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -13,9 +12,10 @@ from typing import Final
 
 from app.path import RESERVED, DavPath
 from app.storage.base import Unavailable
+from app.storage.folder.leavings import UPLOADS
 from app.storage.folder.members import Scan
 from app.storage.folder.root import MISSING, Root, name_of, sync_folder
-from app.storage.folder.temporary import UPLOADS, Temporaries, TemporaryFile
+from app.storage.folder.temporary import Temporaries, TemporaryFile
 from app.storage.folder.threads import in_thread
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
@@ -32,17 +32,31 @@ def _record(name: str) -> DavPath:
     return path
 
 
-def _names(root: Root, path: DavPath) -> list[str]:
+def _names(root: Root, path: DavPath, folder: str, after: str) -> list[str]:
     with root.errors(path):
         try:
             scan = Scan(root, path)
         except FileNotFoundError:
             return []
         try:
-            found = [name for name, one in scan.take(None) if one.is_file(follow_symlinks=False)]
+            found = [
+                full
+                for name, one in scan.take(None)
+                if (full := f"{folder}/{name}") > after
+                and _NAME.fullmatch(name)
+                and one.is_file(follow_symlinks=False)
+            ]
         finally:
             scan.close()
-    return sorted(filter(_NAME.fullmatch, found))
+    return sorted(found)
+
+
+def _is_taken(folder: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 class FolderRecords:
@@ -66,19 +80,23 @@ class FolderRecords:
         return await in_thread(self._threads, path, self._create, path, content)
 
     def _create(self, path: DavPath, content: bytes) -> bool:
+        with self._root.errors(path, missing=Unavailable):
+            folder = self._root.open_own(path.parent, readable=True)
+            try:
+                # Of many that want one number all but the first can be told without waiting for the disk.
+                return not _is_taken(folder, name_of(path)) and self._write(path, content, folder)
+            finally:
+                os.close(folder)
+
+    def _write(self, path: DavPath, content: bytes, folder: int) -> bool:
         temporary = self._temporaries.open(path)
         try:
-            with self._root.errors(path, missing=Unavailable):
-                temporary.append([content])
-                temporary.seal()
-                folder = self._root.open_own(path.parent, readable=True)
-                try:
-                    self._name(temporary, folder, name_of(path))
-                    sync_folder(folder)
-                except FileExistsError:
-                    return False
-                finally:
-                    os.close(folder)
+            temporary.append([content])
+            temporary.seal()
+            self._name(temporary, folder, name_of(path))
+            sync_folder(folder)
+        except FileExistsError:
+            return False
         finally:
             temporary.close()
         return True
@@ -116,10 +134,8 @@ class FolderRecords:
     async def list(self, folder: str, after: str = "") -> AsyncIterator[str]:
         """Yield the full names of the records directly in `folder` that sort after `after`, in order."""
         path = _record(folder)
-        for name in await in_thread(self._threads, path, _names, self._root, path):
-            full = f"{folder}/{name}"
-            if full > after:
-                yield full
+        for name in await in_thread(self._threads, path, _names, self._root, path, folder, after):
+            yield name
 
     async def delete(self, name: str) -> None:
         """Remove the record; none there is no error."""
@@ -136,5 +152,17 @@ class FolderRecords:
             sync_folder(folder)
 
     async def now(self) -> float:
-        """Return this host's time: hosts that share a folder must keep their clocks in step."""
-        return time.time()
+        """Return the time by the clock of the file system, which all hosts that share it have in common.
+
+        That is the clock of whoever makes the files: of the kernel where the disk is this host's own, of
+        the file server where the folder is mounted from one.
+        """
+        return await in_thread(self._threads, UPLOADS, self._now)
+
+    def _now(self) -> float:
+        temporary = self._temporaries.open(UPLOADS)
+        try:
+            with self._root.errors(UPLOADS):
+                return temporary.made
+        finally:
+            temporary.close()

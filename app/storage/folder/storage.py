@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import aclosing, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +15,12 @@ from app.storage.base import (
     Abilities,
     Body,
     ByteRange,
+    Denied,
     Entry,
     Exists,
     Expectation,
     Failure,
+    Leave,
     Listing,
     NotFound,
     Opened,
@@ -26,17 +29,21 @@ from app.storage.base import (
     StorageError,
     Written,
 )
+from app.storage.folder.aside import Aside
+from app.storage.folder.copying import Copying
 from app.storage.folder.members import Members
+from app.storage.folder.placing import OtherFileSystem, place
 from app.storage.folder.reading import OpenFile
 from app.storage.folder.records import FolderRecords
 from app.storage.folder.root import Root, name_of, sync_folder
 from app.storage.folder.temporary import Temporaries
 from app.storage.folder.threads import clean_up, in_thread
+from app.storage.folder.transfer import carry_out
 from app.storage.folder.tree import remove
 from app.storage.folder.upload import Blocks, Upload
 
 THREADS: Final = 16
-ABILITIES: Final = Abilities(atomic_replace=True, server_side_copy=True)
+ABILITIES: Final = Abilities(atomic_replace=True, server_side_copy=True, records=True)
 
 _ROOT: Final = DavPath()
 
@@ -89,7 +96,9 @@ class FolderStorage:
             raise
         return file
 
-    async def write(self, path: DavPath, body: Body, expect: Expectation = None) -> Written:
+    async def write(
+        self, path: DavPath, body: Body, expect: Expectation = None, leave: Leave = nullcontext
+    ) -> Written:
         self._check(path)
         upload = Upload(self._root, self._temporaries, path, expect)
         await in_thread(self._threads, path, upload.check)
@@ -99,7 +108,13 @@ class FolderStorage:
             while not blocks.ended:
                 await in_thread(self._threads, path, upload.append, block)
                 block = await blocks.read()
-            return await in_thread(self._threads, path, upload.finish, block)
+            if not upload.begun:
+                # A body so small is on the disk in no time, and costs one call.
+                async with leave():
+                    return await in_thread(self._threads, path, upload.finish, block)
+            await in_thread(self._threads, path, upload.seal, block)
+            async with leave():
+                return await in_thread(self._threads, path, upload.commit)
         finally:
             if upload.begun:
                 await clean_up(self._threads, upload.close)
@@ -122,7 +137,7 @@ class FolderStorage:
 
     async def delete(
         self, path: DavPath, keep: Collection[DavPath] = (), expect: str | None = None
-    ) -> AsyncIterator[Failure]:
+    ) -> AsyncGenerator[Failure]:
         self._check(path)
         removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect)
         if removal is None:
@@ -133,6 +148,48 @@ class FolderStorage:
                     yield failure
         finally:
             removal.close()
+
+    async def copy(self, source: DavPath, target: DavPath, *, deep: bool) -> AsyncGenerator[Failure]:
+        self._check(source)
+        self._check(target)
+        copying = Copying(self._root, self._temporaries, source, target, deep=deep)
+        async with aclosing(carry_out(self._threads, copying)) as failures:
+            async for failure in failures:
+                yield failure
+
+    async def move(self, source: DavPath, target: DavPath) -> AsyncGenerator[Failure]:
+        self._check(source)
+        self._check(target)
+        if await self._rename(source, target):
+            return
+        copying = Copying(self._root, self._temporaries, source, target, deep=True, whole=True)
+        is_whole = True
+        async with aclosing(carry_out(self._threads, copying)) as failures:
+            async for failure in failures:
+                is_whole = False
+                yield failure
+        if is_whole:
+            # Whoever deleted the source meanwhile has only been faster.
+            with suppress(NotFound):
+                async with aclosing(self.delete(source, expect=copying.etag)) as failures:
+                    async for failure in failures:
+                        yield failure
+
+    async def _rename(self, source: DavPath, target: DavPath) -> bool:
+        """Move by renaming; False, and nothing done, where that would lead to another file system."""
+        if source.is_root or target.is_root:
+            raise Denied(source, "the root itself is never moved or replaced")
+        aside = Aside(self._root, self._temporaries)
+        try:
+            await in_thread(self._threads, source, place, self._root, aside, source, target)
+            while not aside.gone:
+                await in_thread(self._threads, source, aside.step)
+        except OtherFileSystem:
+            return False
+        finally:
+            if not aside.gone:
+                await clean_up(self._threads, aside.abandon)
+        return True
 
     def _check(self, path: DavPath) -> None:
         if self._root.is_reserved(path):

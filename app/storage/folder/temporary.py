@@ -12,19 +12,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from app.path import RESERVED, DavPath
+from app.path import DavPath
 from app.storage.base import Unavailable
+from app.storage.folder.leavings import UPLOADS, Leavings
 from app.storage.folder.root import Root
-
-UPLOADS: Final = DavPath((RESERVED, "uploads"), slash=True)
-
-STALE_SECONDS: Final = 86400.0
-"""A file that nobody has written to for so long was left by a crash."""
+from app.storage.folder.tree import Removal
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECES: Final = 1024
+_READ_BYTES: Final = 1024 * 1024
 _SYNC_BYTES: Final = 32 * 1024 * 1024
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+# EPERM is what a sandbox says that has never heard of the call.
+_NO_RANGES: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +34,12 @@ class Temporaries:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self._swept = False
+        self._leavings = Leavings(root)
 
     def open(self, path: DavPath) -> TemporaryFile:
         """Begin a file that is to become the resource `path`. Raises StorageError."""
         with self._root.errors(path, missing=Unavailable):
-            if not self._swept:
-                self._sweep()
+            self._leavings.tidy()
             uploads = self._root.open_own(UPLOADS)
             name = secrets.token_hex(16)
             try:
@@ -49,19 +48,20 @@ class Temporaries:
                 os.close(uploads)
                 raise
 
-    def _sweep(self) -> None:
-        self._swept = True
-        oldest = time.time() - STALE_SECONDS
-        uploads = self._root.open_own(UPLOADS, readable=True)
-        try:
-            with os.scandir(uploads) as names:
-                for found in names:
-                    with suppress(OSError):
-                        if found.stat(follow_symlinks=False).st_mtime < oldest:
-                            os.unlink(found.name, dir_fd=uploads)
-                            _log.warning("removed %s, left by an upload that never ended", ascii(found.name))
-        finally:
-            os.close(uploads)
+    def make_folder(self, path: DavPath) -> DavPath:
+        """Make a folder, and return its path, for what has to do with `path`. Raises StorageError."""
+        with self._root.errors(path, missing=Unavailable):
+            uploads = self._root.open_own(UPLOADS)
+            try:
+                name = secrets.token_hex(16)
+                os.mkdir(name, dir_fd=uploads)
+            finally:
+                os.close(uploads)
+        return UPLOADS.child(name, slash=True)
+
+    def leave(self, removal: Removal) -> None:
+        """Let those who come later go on with what cannot be waited for."""
+        self._leavings.add(removal)
 
 
 class TemporaryFile:
@@ -72,6 +72,12 @@ class TemporaryFile:
         self._name: str | None = name
         self._file = file
         self._unsynced = 0
+        self._in_kernel = True
+
+    @property
+    def made(self) -> float:
+        """When it was made, by the clock of the file system, as long as nothing has been written."""
+        return os.fstat(self._file).st_mtime_ns / 1e9
 
     def append(self, block: Sequence[bytes]) -> None:
         """Write all of `block` at the end.
@@ -87,6 +93,37 @@ class TemporaryFile:
                 written -= len(pieces.popleft())
             if written:
                 pieces[0] = pieces[0][written:]
+        self._sync_sometimes()
+
+    def append_from(self, file: int, limit: int) -> int:
+        """Append up to `limit` bytes, at least one, of what comes next in `file`.
+
+        Returns how many they were, 0 at the end of `file`. They are copied inside the kernel, or by the
+        file server, or not at all but shared, where the file system can.
+        """
+        copied = self._copy_range(file, limit)
+        if not copied:
+            # A few file systems take the beginning for the end: reading tells for sure.
+            block = os.read(file, min(limit, _READ_BYTES))
+            copied = len(block)
+            self.append([block])
+        return copied
+
+    def _copy_range(self, file: int, limit: int) -> int:
+        if not self._in_kernel:
+            return 0
+        try:
+            copied = os.copy_file_range(file, self._file, limit)
+        except OSError as error:
+            if error.errno not in _NO_RANGES:
+                raise
+            self._in_kernel = False
+            return 0
+        self._unsynced += copied
+        self._sync_sometimes()
+        return copied
+
+    def _sync_sometimes(self) -> None:
         if self._unsynced >= _SYNC_BYTES:
             os.fdatasync(self._file)
             self._unsynced = 0

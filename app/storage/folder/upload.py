@@ -76,6 +76,7 @@ class Upload:
         self._path = path
         self._expect = expect
         self._temporary: TemporaryFile | None = None
+        self._sealed: os.stat_result | None = None
 
     @property
     def begun(self) -> bool:
@@ -117,15 +118,35 @@ class Upload:
             self._temporary = self._temporaries.open(self._path)
         return self._temporary
 
-    def finish(self, block: list[bytes]) -> Written:
-        """Write the last block, make all of it durable and put it in place."""
-        with self._root.errors(self._path, missing=ParentMissing):
+    def append_from(self, file: int, limit: int) -> int:
+        """Append what comes next in an open file; see TemporaryFile.append_from."""
+        with self._root.errors(self._path):
+            return self._begun().append_from(file, limit)
+
+    def seal(self, block: list[bytes]) -> None:
+        """Write the last block and make all of it durable, so that little is left for `commit` to do."""
+        with self._root.errors(self._path):
             temporary = self._begun()
             temporary.append(block)
-            status = temporary.seal()
-            with self._parent(readable=True) as parent:
-                with locked(parent):
-                    created = self._put_in_place(temporary, parent)
+            self._sealed = temporary.seal()
+
+    def finish(self, block: list[bytes]) -> Written:
+        """Write the last block, make all of it durable and put it in place."""
+        self.seal(block)
+        return self.commit()
+
+    def commit(self, *, sync: bool = True) -> Written:
+        """Put what was sealed in place; without `sync` the caller makes the folder durable."""
+        temporary, status = self._temporary, self._sealed
+        if temporary is None or status is None:
+            raise AssertionError("nothing has been sealed")
+        with (
+            self._root.errors(self._path, missing=ParentMissing),
+            self._parent(readable=True) as parent,
+        ):
+            with locked(parent):
+                created = self._put_in_place(temporary, parent)
+            if sync:
                 sync_folder(parent)
         self.close()
         return Written(etag_of(status), created)

@@ -42,7 +42,7 @@ async def delete_tree(
             names = [key.key for key in page.keys]
             markers += [name for name in names if name.endswith("/")]
             files = [name for name in names if not name.endswith("/") and not held.holds(name)]
-            batches.append(asyncio.create_task(_delete_keys(sender, keys, files)))
+            batches.append(asyncio.create_task(delete_keys(sender, keys, files)))
             if len(batches) >= _AT_ONCE:
                 for failed in await batches.pop(0):
                     held.keep(failed.path)
@@ -58,7 +58,7 @@ async def delete_tree(
     markers.sort(key=lambda name: name.count("/"), reverse=True)
     empty = [name for name in markers if not held.holds_marker(name)]
     for start in range(0, len(empty), _BATCH):
-        for failed in await _delete_keys(sender, keys, empty[start : start + _BATCH]):
+        for failed in await delete_keys(sender, keys, empty[start : start + _BATCH]):
             yield failed
 
 
@@ -93,7 +93,8 @@ class _Held:
         return self.holds(key) or self._keys.path(key).segments in self._above
 
 
-async def _delete_keys(sender: Sender, keys: Keys, names: Sequence[str]) -> list[Failure]:
+async def delete_keys(sender: Sender, keys: Keys, names: Sequence[str]) -> list[Failure]:
+    """Delete at most 1,000 keys; return what could not be deleted."""
     sendable = [name for name in names if not _UNSENDABLE.search(name)]
     failures = await _delete_batch(sender, keys, sendable) if sendable else []
     for name in names:

@@ -18,6 +18,7 @@ from app.storage.base import (
     ABSENT,
     Changed,
     Expectation,
+    Leave,
     StorageError,
     TooLarge,
     Unavailable,
@@ -76,7 +77,7 @@ class Multipart:
         self._underway: asyncio.Task[None] | None = None
         self._upload_id = ""
 
-    async def store(self, source: Source, first: Reservation, expect: Expectation) -> Written:
+    async def store(self, source: Source, first: Reservation, expect: Expectation, leave: Leave) -> Written:
         """Upload the part in `first` and the rest of `source`; nothing is left if that fails."""
         try:
             self._upload_id = await self._create()
@@ -85,7 +86,8 @@ class Multipart:
             raise
         try:
             await self._send_parts(source, first)
-            return await self._complete(expect)
+            async with leave():
+                return await self._complete(expect)
         except BaseException:
             await self._abort()
             raise

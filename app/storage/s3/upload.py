@@ -6,6 +6,7 @@ open, and stays there until S3 has confirmed it, so that it can be sent again.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from app.path import DavPath
@@ -14,6 +15,7 @@ from app.storage.base import (
     Body,
     Changed,
     Expectation,
+    Leave,
     Unavailable,
     Written,
     content_type,
@@ -33,7 +35,9 @@ class Uploader:
     memory: UploadMemory
     part_size: int
 
-    async def store(self, path: DavPath, key: str, body: Body, expect: Expectation) -> Written:
+    async def store(
+        self, path: DavPath, key: str, body: Body, expect: Expectation, leave: Leave = nullcontext
+    ) -> Written:
         """Store `body` under `key`, whole or not at all; see Storage.write for what it raises."""
         source = Source(path, body)
         part_size = self.part_size
@@ -45,7 +49,8 @@ class Uploader:
                 await source.fill(space)
                 ended = await source.at_end()
             if ended:
-                return await self._put(path, key, space.content, expect)
+                async with leave():
+                    return await self._put(path, key, space.content, expect)
         except BaseException:
             space.release()
             raise
@@ -53,7 +58,7 @@ class Uploader:
             if source.ended:
                 space.release()
         multipart = Multipart(self.sender, self.memory, path, key, part_size, body.size)
-        return await multipart.store(source, space, expect)
+        return await multipart.store(source, space, expect, leave)
 
     async def _put(self, path: DavPath, key: str, payload: Payload, expect: Expectation) -> Written:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html"""

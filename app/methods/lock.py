@@ -1,0 +1,120 @@
+"""LOCK and UNLOCK (RFC 4918 sections 9.10 and 9.11)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from app.answer import Answer
+from app.errors import BadRequest, ForeignLock, LockConflict, PreconditionFailed, WrongToken
+from app.gate import check, find, locked_as_error, writing
+from app.headers import BadHeader, Depth, Headers, depth, timeout
+from app.journal.locks import DEFAULT_SECONDS, NoSuchLock, NotTheOwner
+from app.journal.state import Lock, Locked, Touch
+from app.path import DavPath
+from app.props import active_lock
+from app.request import DavRequest
+from app.storage.base import ABSENT, Body, Changed, IsACollection, StorageError
+from app.xml import LockInfo, lockdiscovery_document, parse_lockinfo
+
+
+async def lock(request: DavRequest) -> Answer:
+    """Take a lock, or with no body refresh one; a resource that is not there is made, empty."""
+    body = await request.small_body()
+    seconds = timeout(request.headers, DEFAULT_SECONDS)
+    if not body.strip():
+        return await _refresh(request, seconds)
+    info = parse_lockinfo(body)
+    wanted = depth(request.headers) or Depth.INFINITY
+    if wanted is Depth.ONE:
+        raise BadRequest("LOCK takes a depth of 0 or infinity")
+    exists = await find(request, request.path) is not None
+    if not exists:
+        await check(request, [Touch(request.path.parent)])
+    granted = await _grant(request, info, Touch(request.path, wanted is Depth.INFINITY), seconds)
+    created = False
+    if not exists:
+        async with _undone_on_failure(request, granted):
+            created = await _create_empty(request, granted)
+    answer = _answer(201 if created else 200, granted, request)
+    answer.headers.append((b"lock-token", f"<{granted.token}>".encode()))
+    return answer
+
+
+async def _grant(request: DavRequest, info: LockInfo, touch: Touch, seconds: int) -> Lock:
+    try:
+        return await request.locks.lock(touch, info.scope, info.owner, request.user, seconds)
+    except Locked as error:
+        raise locked_as_error(request, LockConflict)(error) from None
+
+
+async def _create_empty(request: DavRequest, granted: Lock) -> bool:
+    """Make the locked resource (RFC 4918 section 7.3); False if somebody else just did."""
+    path = DavPath(request.path.segments)
+    request.tokens |= {granted.token}
+    touches = [Touch(path), Touch(path.parent)]
+    try:
+        await request.storage.write(path, Body(_nothing(), 0), ABSENT, lambda: writing(request, touches))
+    except (Changed, IsACollection):
+        return False
+    return True
+
+
+@asynccontextmanager
+async def _undone_on_failure(request: DavRequest, granted: Lock) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        # Should it stay, it expires by itself.
+        with suppress(NoSuchLock, StorageError):
+            await request.locks.unlock(granted.path, granted.token, request.user)
+        raise
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    none: tuple[bytes, ...] = ()
+    for chunk in none:
+        yield chunk
+
+
+async def _refresh(request: DavRequest, seconds: int) -> Answer:
+    if not request.tokens:
+        raise BadRequest("LOCK without a body refreshes the lock that an if header names")
+    try:
+        refreshed = await request.locks.refresh(request.path, request.tokens, request.user, seconds)
+    except NoSuchLock:
+        raise PreconditionFailed from None
+    except NotTheOwner:
+        raise ForeignLock from None
+    return _answer(200, refreshed, request)
+
+
+def _answer(status: int, granted: Lock, request: DavRequest) -> Answer:
+    body = lockdiscovery_document(active_lock(granted, request.base)).encode()
+    return Answer(
+        status,
+        [
+            (b"content-type", b'application/xml; charset="utf-8"'),
+            (b"content-length", b"%d" % len(body)),
+        ],
+        body,
+    )
+
+
+async def unlock(request: DavRequest) -> Answer:
+    """Remove the lock whose token the Lock-Token header names."""
+    token = _lock_token(request.headers)
+    try:
+        await request.locks.unlock(request.path, token, request.user)
+    except NoSuchLock:
+        raise WrongToken from None
+    except NotTheOwner:
+        raise ForeignLock from None
+    return Answer(204)
+
+
+def _lock_token(headers: Headers) -> str:
+    value = headers.single(b"lock-token")
+    if value is None or not (value.startswith("<") and value.endswith(">") and len(value) > 2):
+        raise BadHeader("lock-token is missing or no coded URL")
+    return value[1:-1]
