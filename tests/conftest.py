@@ -14,6 +14,7 @@ from tests import stores
 from tests.s3_opened import opened
 from tests.s3_stand_in import ACCESS_KEY, SECRET_KEY, StandIn
 from tests.servers import PASSWORD, Server, serving
+from tests.storages import Tried, folder, on_stand_in, on_store
 from tests.stores import FolderStore, S3Store
 from tests.wire import check_answer
 
@@ -136,3 +137,38 @@ async def any_storage(any_s3: StandIn) -> AsyncIterator[S3Storage]:
     """The storage on `any_s3`, in parts of 1 MiB."""
     async with opened(any_s3) as found:
         yield found
+
+
+@pytest.fixture
+async def tried_folder(tmp_path: Path) -> AsyncIterator[Tried]:
+    async with folder(tmp_path) as tried:
+        yield tried
+
+
+@pytest.fixture
+async def tried_stand_in(s3: StandIn) -> AsyncIterator[Tried]:
+    async with on_stand_in(s3) as tried:
+        yield tried
+
+
+@pytest.fixture
+async def tried_moto(moto_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tried]:
+    for name, value in moto_store.environment.items():
+        monkeypatch.setenv(name, value)
+    async with on_store(moto_store) as tried:
+        yield tried
+
+
+@pytest.fixture
+async def tried_ceph(ceph_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tried]:
+    for name, value in ceph_store.environment.items():
+        monkeypatch.setenv(name, value)
+    async with on_store(ceph_store) as tried:
+        yield tried
+
+
+@pytest.fixture(params=["folder", "stand_in", "moto", "ceph"])
+def tried(request: pytest.FixtureRequest) -> Tried:
+    """An empty storage of every kind in turn."""
+    found: Tried = request.getfixturevalue(f"tried_{request.param}")
+    return found

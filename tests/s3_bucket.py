@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from urllib.parse import unquote
 from zlib import crc32
 
 
@@ -28,6 +29,7 @@ class Payload:
     size: int
     md5: bytes
     crc32: str
+    """Empty where the store has computed none."""
     content: bytes | None
 
     @classmethod
@@ -100,12 +102,15 @@ class Page(NamedTuple):
 class Bucket:
     """`aws`: conditions are honoured wherever Amazon documents them, otherwise as Ceph 16 does it.
 
+    `name` is what the sources of copies must begin with, `copy_limit` the most bytes that CopyObject takes.
     On Ceph PutObject heeds If-None-Match alone, and every If-Match on it fails; a completion knows no
     conditions, and leaves the ETag of its answer empty.
     """
 
     def __init__(self, *, aws: bool = False) -> None:
         self.aws = aws
+        self.name = "bucket"
+        self.copy_limit = 5 * 2**30
         self.objects: dict[str, Object] = {}
         self.uploads: dict[str, Upload] = {}
         self._ids = map("upload+/{}=".format, itertools.count(1))
@@ -142,6 +147,32 @@ class Bucket:
             raise Refused(404, "NoSuchKey")
         return self.objects[key]
 
+    def copy(self, key: str, headers: Mapping[str, str]) -> Object:
+        source = self._source(headers)
+        if source.size > self.copy_limit:
+            raise Refused(400, "InvalidRequest")
+        assert source.content is not None
+        payload = Payload.of(source.content)
+        return self.put(key, payload, {"Content-Type": source.content_type})
+
+    def copy_part(self, headers: Mapping[str, str]) -> Payload:
+        source = self._source(headers)
+        first, _, last = headers["x-amz-copy-source-range"].removeprefix("bytes=").partition("-")
+        if not int(first) <= int(last) < source.size:
+            raise Refused(400, "InvalidArgument")
+        assert source.content is not None
+        content = source.content[int(first) : int(last) + 1]
+        return Payload(len(content), hashlib.md5(content).digest(), "", content)
+
+    def _source(self, headers: Mapping[str, str]) -> Object:
+        bucket, _, key = headers["x-amz-copy-source"].removeprefix("/").partition("/")
+        if bucket != self.name:
+            raise Refused(404, "NoSuchBucket")
+        source = self.find(unquote(key, errors="surrogateescape"))
+        if headers.get("x-amz-copy-source-if-match", source.etag) != source.etag:
+            raise Refused(412, "PreconditionFailed")
+        return source
+
     def delete(self, key: str, headers: Mapping[str, str]) -> None:
         if self.aws and key in self.objects:
             self._check(key, headers)
@@ -167,7 +198,7 @@ class Bucket:
         found = [payload for payload in payloads if payload is not None]
         if len(found) != len(parts) or any(
             part.etag.strip('"') != payload.md5.hex()
-            or (payload.crc32 != part.crc32 if self.aws else part.crc32 is not None)
+            or ((payload.crc32 or None) != part.crc32 if self.aws else part.crc32 is not None)
             for part, payload in zip(parts, found, strict=True)
         ):
             raise Refused(400, "InvalidPart")

@@ -58,6 +58,10 @@ class Fault:
         """Return how many bytes of the request's body are read before the connection is broken."""
         return None
 
+    def until(self) -> bool:
+        """Tell whether the request, read whole by now, may go on; it waits until then."""
+        return True
+
     def before(self) -> Answer | None:
         """Return what is answered in place of S3's answer, so that the request has no effect."""
         return None
@@ -170,3 +174,13 @@ class Meanwhile(Fault):
 
     def before(self) -> None:
         self.what()
+
+
+@dataclass
+class Held(Fault):
+    """The request waits in the store until something is so."""
+
+    so: Callable[[], bool] = lambda: True
+
+    def until(self) -> bool:
+        return self.so()

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 from aiobotocore.session import get_session
 
 from app.place import S3Place
 from app.settings import Settings
 from app.storage.s3.connection import Connection
+from app.storage.s3.copying import COPY_LIMIT
 from app.storage.s3.sender import SILENCE_SECONDS, Sender
 from app.storage.s3.storage import S3Storage
 from app.storage.s3.storages import S3Storages
@@ -40,11 +42,13 @@ async def opened(
     part_size: int = MIB,
     memory: UploadMemory | None = None,
     silence: float = SILENCE_SECONDS,
+    copy_limit: int = COPY_LIMIT,
 ) -> AsyncIterator[S3Storage]:
     """Open the root at `prefix` of the stand-in's bucket."""
     uploads = memory or UploadMemory(16 * MIB)
     url = f"{s3.url}/{BUCKET}"
     async with opened_at(url, prefix, part_size, uploads, is_aws=s3.bucket.aws, silence=silence) as storage:
+        storage._copier = replace(storage._copier, limit=copy_limit)
         yield storage
 
 

@@ -56,13 +56,19 @@ class Received:
 
     @property
     def operation(self) -> str:
-        """The method with the name of the query parameter that tells operations apart."""
+        """The method with the name of the query parameter that tells operations apart.
+
+        A PUT whose body is a copy is a COPY here.
+        """
+        method = "COPY" if "x-amz-copy-source" in self.headers else self.method
         names = ("list-type", "uploads", "partNumber", "uploadId", "delete")
-        return " ".join([self.method, *(name for name in names if name in self.query)][:2])
+        return " ".join([method, *(name for name in names if name in self.query)][:2])
 
 
 class StandIn:
     """A context manager: the store runs while the context is open.
+
+    `most_at_once` is how many requests have been under way at the same time.
 
     `hollow` keeps no contents, and gives zeros back. `aws` follows Amazon where Ceph 16, which is
     what it plays otherwise, does not (see Bucket); checksums are then CRC32 and not MD5. A request
@@ -71,7 +77,10 @@ class StandIn:
 
     def __init__(self, *, aws: bool = False, hollow: bool = False, idle: float = 20) -> None:
         self.bucket = Bucket(aws=aws)
+        self.bucket.name = BUCKET
         self.requests: list[Received] = []
+        self.most_at_once = 0
+        self._at_once = 0
         self._faults: list[Fault] = []
         self.url = ""
         self._hollow = hollow
@@ -113,7 +122,7 @@ class StandIn:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
-        bucket, _, key = path.removeprefix("/").partition("/")
+        key = path.removeprefix("/").partition("/")[2]
         received = Received(
             request.method,
             unquote(key, errors="surrogateescape"),
@@ -127,10 +136,21 @@ class StandIn:
         fault = next(
             (f for f in self._faults if f.meets(received.method, received.key, received.query)), Fault()
         )
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            return await self._answer(request, received, fault)
+        finally:
+            self._at_once -= 1
+
+    async def _answer(self, request: web.BaseRequest, received: Received, fault: Fault) -> web.StreamResponse:
+        bucket = request.raw_path.removeprefix("/").partition("?")[0].partition("/")[0]
         try:
             payload = await self._receive(request, received, fault.reads())
         except TimeoutError:
             return await _send(request, Answer(400, cut=-1), self._stop)
+        while not fault.until():
+            await asyncio.sleep(0.002)
         answer = fault.before()
         if answer is None:
             try:
@@ -166,6 +186,8 @@ class StandIn:
                 return self._get(received)
             case "PUT":
                 return Answer(200, self._checked(self.bucket.put(received.key, payload, received.headers)))
+            case "COPY":
+                return _copied("CopyObjectResult", self.bucket.copy(received.key, received.headers).etag)
             case "DELETE":
                 self.bucket.delete(received.key, received.headers)
                 return Answer(204)
@@ -180,6 +202,11 @@ class StandIn:
                 upload.parts[int(received.query["partNumber"])] = payload
                 etag = f'"{payload.md5.hex()}"'
                 return Answer(200, self._checked(Object(payload.size, etag, None, payload.crc32)))
+            case "COPY partNumber":
+                upload = self.bucket.upload(received.query["uploadId"])
+                part = self.bucket.copy_part(received.headers)
+                upload.parts[int(received.query["partNumber"])] = part
+                return _copied("CopyPartResult", f'"{part.md5.hex()}"')
             case "POST uploadId":
                 return self._complete(received, payload.content or b"")
             case "DELETE uploadId":
@@ -247,11 +274,17 @@ class StandIn:
 
     def _delete_objects(self, body: bytes, codes: Mapping[str, str]) -> Answer:
         errors = []
-        for key in _texts(body, "Object/Key"):
-            if key in codes:
-                errors.append(f"<Error><Key>{escape(key)}</Key><Code>{codes[key]}</Code></Error>")
-            else:
-                self.bucket.objects.pop(key, None)
+        for found in _elements(body, "Object"):
+            key = found.findtext(f"{{{_NAMESPACE}}}Key", "")
+            etag = found.findtext(f"{{{_NAMESPACE}}}ETag")
+            try:
+                if key in codes:
+                    raise Refused(200, codes[key])
+                if etag is not None:
+                    self.bucket.find(key)
+                self.bucket.delete(key, {} if etag is None else {"If-Match": etag})
+            except Refused as refusal:
+                errors.append(f"<Error><Key>{escape(key)}</Key><Code>{refusal.code}</Code></Error>")
         return _xml("DeleteResult", *errors)
 
     def _complete(self, received: Received, body: bytes) -> Answer:
@@ -272,13 +305,22 @@ def _xml(root: str, *children: str) -> Answer:
     return Answer(200, {"Content-Type": "application/xml"}, text.encode())
 
 
-def _texts(body: bytes, path: str) -> list[str]:
+def _copied(root: str, etag: str) -> Answer:
+    quoted = escape(etag, {QUOTE: "&quot;"})
+    return _xml(root, f"<LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>{quoted}</ETag>")
+
+
+def _elements(body: bytes, path: str) -> list[ET.Element]:
     try:
         root = ET.fromstring(body)
     except ET.ParseError:
         raise Refused(400, "MalformedXML") from None
     names = "/".join(f"{{{_NAMESPACE}}}{name}" for name in path.split("/"))
-    return [element.text or "" for element in root.iterfind(names)]
+    return list(root.iterfind(names))
+
+
+def _texts(body: bytes, path: str) -> list[str]:
+    return [element.text or "" for element in _elements(body, path)]
 
 
 def _range(header: str, size: int) -> tuple[int, int]:

@@ -24,6 +24,8 @@ class Tried:
 
     storage: Storage
     litter: Callable[[], Awaitable[list[str]]]
+    copies_whole: bool = True
+    """False for moto: it shows the target of a CopyObject empty for a moment."""
 
 
 @asynccontextmanager
@@ -58,7 +60,7 @@ async def on_store(store: S3Store) -> AsyncIterator[Tried]:
 
     url = f"{store.endpoint}/{store.bucket}"
     async with opened_at(url, f"{user}/", 5 * MIB, UploadMemory(64 * MIB)) as storage:
-        yield Tried(storage, litter)
+        yield Tried(storage, litter, copies_whole=store.name != "moto")
 
 
 def path(text: str) -> DavPath:

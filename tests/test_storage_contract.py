@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -27,57 +26,18 @@ from app.storage.base import (
     StorageError,
     Written,
 )
-from tests.s3_stand_in import StandIn
 from tests.storages import (
     Tried,
     chunks,
     delete,
-    folder,
     get,
     members,
     names,
-    on_stand_in,
-    on_store,
     path,
     put,
 )
-from tests.stores import S3Store
 
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-async def tried_folder(tmp_path: Path) -> AsyncIterator[Tried]:
-    async with folder(tmp_path) as tried:
-        yield tried
-
-
-@pytest.fixture
-async def tried_stand_in(s3: StandIn) -> AsyncIterator[Tried]:
-    async with on_stand_in(s3) as tried:
-        yield tried
-
-
-@pytest.fixture
-async def tried_moto(moto_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tried]:
-    for name, value in moto_store.environment.items():
-        monkeypatch.setenv(name, value)
-    async with on_store(moto_store) as tried:
-        yield tried
-
-
-@pytest.fixture
-async def tried_ceph(ceph_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tried]:
-    for name, value in ceph_store.environment.items():
-        monkeypatch.setenv(name, value)
-    async with on_store(ceph_store) as tried:
-        yield tried
-
-
-@pytest.fixture(params=["folder", "stand_in", "moto", "ceph"])
-def tried(request: pytest.FixtureRequest) -> Tried:
-    found: Tried = request.getfixturevalue(f"tried_{request.param}")
-    return found
 
 
 @pytest.fixture

@@ -308,14 +308,17 @@ class Storage(Protocol):
         Each file of the target is replaced whole or stays as it was. For a collection all copies are
         made first; what the target has and the source lacks is deleted last, and only where every copy
         was made. Safe to repeat. Yields the members of the target that could not be made or deleted.
-        Neither path contains the other. Raises NotFound (source), ParentMissing (target).
+        Neither path contains the other. Raises NotFound (source), ParentMissing (target), and Changed
+        where a file is overwritten before it is copied.
         """
         ...
 
     def move(self, source: DavPath, target: DavPath) -> AsyncIterator[Failure]:
         """Move a file, or a collection with all members; a target that exists is replaced.
 
-        As `copy`, and the source is deleted after that; nothing of it is, where anything failed.
+        As `copy`, and the source is deleted after that; nothing of it is, where anything failed. Of the
+        source stays what was added or overwritten since it was copied; what was overwritten is yielded,
+        or raised as Changed where it is the file itself.
         """
         ...
 

@@ -1,33 +1,31 @@
-"""Copying inside the bucket: CopyObject, in ranges beyond its limit, many at a time.
+"""Copying one object inside the bucket: CopyObject, in ranges beyond its limit.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 from xml.sax.saxutils import escape, unescape
 
 from app.path import DavPath
-from app.storage.base import Changed, Failure, NotFound, StorageError, Unavailable, content_type
-from app.storage.s3.deletion import delete_keys
+from app.storage.base import Changed, NotFound, Unavailable
+from app.storage.s3.failures import error_code, failure
 from app.storage.s3.keys import Keys
-from app.storage.s3.listing import Key, pages, read_page
+from app.storage.s3.listing import Key
+from app.storage.s3.multipart import MAX_PARTS
+from app.storage.s3.open_upload import OpenUpload
 from app.storage.s3.sender import Reply, Sender
 
 COPY_LIMIT: Final = 5 * 2**30
 """The largest object that one CopyObject takes, in bytes."""
 
 _RANGE: Final = 2**30
-_MOST_RANGES: Final = 10_000
-_AT_ONCE: Final = 8
 _SECONDS: Final = 300.0
-_UPLOAD_ID: Final = re.compile(rb"<UploadId>([^<]+)</UploadId>")
 _ETAG: Final = re.compile(rb"<ETag>([^<]+)</ETag>")
 
 
@@ -60,155 +58,60 @@ class Copier:
         return f"/{self.sender.connection.bucket}/{quote(key, safe='/~', errors='surrogateescape')}"
 
     async def _copy_ranges(self, path: DavPath, source: Key, target: str, headers: dict[str, str]) -> None:
-        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html"""
-        begun = await self.sender.call(
-            path, "POST", target, query="uploads=", headers={"Content-Type": content_type(path.name)}
-        )
-        found = _UPLOAD_ID.search(begun.body)
-        if found is None:
-            raise Unavailable(path, "S3 began a multipart upload without naming it")
-        query = f"uploadId={quote(unescape(found[1].decode()), safe='-_.~')}"
-        step = max(min(_RANGE, self.limit), -(-source.size // _MOST_RANGES))
+        upload = await OpenUpload.begin(self.sender, path, target)
+        step = max(min(_RANGE, self.limit), -(-source.size // MAX_PARTS))
         try:
-            etags = [
-                await self._copy_range(
-                    path, source, target, headers, f"partNumber={number}&{query}", start, step
+            etags = []
+            for number, start in enumerate(range(0, source.size, step), 1):
+                wanted = f"bytes={start}-{min(start + step, source.size) - 1}"
+                etags.append(
+                    await self._copy_range(upload, number, headers | {"x-amz-copy-source-range": wanted})
                 )
-                for number, start in enumerate(range(0, source.size, step), 1)
-            ]
-            parts = "".join(
-                f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
-                for number, etag in enumerate(etags, 1)
-            )
-            body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
-            reply = await self.sender.call(path, "POST", target, query=query, body=body, silence=_SECONDS)
-            _check(path, reply, b"<CompleteMultipartUploadResult")
+            await self._complete(upload, etags)
         except BaseException:
-            await self.sender.call(path, "DELETE", target, query=query, accept=(404,))
+            await upload.abort()
             raise
 
-    async def _copy_range(
-        self,
-        path: DavPath,
-        source: Key,
-        target: str,
-        headers: dict[str, str],
-        query: str,
-        start: int,
-        step: int,
-    ) -> str:
-        last = min(start + step, source.size) - 1
+    async def _copy_range(self, upload: OpenUpload, number: int, headers: dict[str, str]) -> str:
+        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html"""
         reply = await self.sender.call(
-            path,
+            upload.path,
             "PUT",
-            target,
-            query=query,
-            headers=headers | {"x-amz-copy-source-range": f"bytes={start}-{last}"},
+            upload.key,
+            query=upload.part_query(number),
+            headers=headers,
             accept=(404, 412),
             silence=_SECONDS,
         )
-        _check(path, reply, b"<CopyPartResult")
+        _check(upload.path, reply, b"<CopyPartResult")
         found = _ETAG.search(reply.body)
         if found is None:
-            raise Unavailable(path, "S3 copied a part without naming it")
+            raise Unavailable(upload.path, "S3 copied a part without naming it")
         return unescape(found[1].decode(), {"&quot;": '"', "&#34;": '"'})
+
+    async def _complete(self, upload: OpenUpload, etags: Sequence[str]) -> None:
+        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html"""
+        parts = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
+            for number, etag in enumerate(etags, 1)
+        )
+        root = "CompleteMultipartUpload"
+        body = f'<{root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{parts}</{root}>'.encode()
+        reply = await self.sender.call(
+            upload.path, "POST", upload.key, query=upload.query, body=body, accept=(404,), silence=_SECONDS
+        )
+        if reply.status == 200 and b"<CompleteMultipartUploadResult" in reply.body:
+            return
+        if reply.attempts == 1 or await upload.completed_unheard(etags) is None:
+            raise Unavailable(upload.path, "S3 did not confirm the completion of a copy in ranges")
 
 
 def _check(path: DavPath, reply: Reply, confirmation: bytes) -> None:
     if reply.status == 412:
         raise Changed(path)
     if reply.status == 404:
-        raise NotFound(path)
+        code = error_code(reply.status, reply.body)
+        # An upload that somebody swept away is no source that is gone.
+        raise failure(path, "PUT", 404, code) if code == "NoSuchUpload" else NotFound(path)
     if confirmation not in reply.body:
         raise Unavailable(path, "S3 did not confirm a copy")
-
-
-@dataclass(slots=True)
-class TreeCopy:
-    """The copy of one collection, and what is known when it is done: `copied` are the source's keys."""
-
-    copier: Copier
-    source: DavPath
-    target: DavPath
-    copied: list[str] = field(default_factory=list)
-    _failed: bool = False
-
-    async def run(self) -> AsyncIterator[Failure]:
-        """Copy all keys below the source, then delete what only the target has; see Storage.copy."""
-        sender, keys = self.copier.sender, self.copier.keys
-        prefix, target = keys.collection(self.source), keys.collection(self.target)
-        first = await read_page(sender, self.source, prefix, delimiter=False)
-        async for page in pages(sender, self.source, prefix, first, delimiter=False):
-
-            async def copy_one(key: Key) -> None:
-                name = target + key.key[len(prefix) :]
-                await self.copier.copy_key(keys.path(name), key, name)
-
-            async for failure in _each(
-                page.keys, copy_one, lambda key: keys.path(target + key.key[len(prefix) :])
-            ):
-                self._failed = True
-                yield failure
-            self.copied += [key.key for key in page.keys]
-        if self._failed:
-            return
-        kept = {target + key[len(prefix) :] for key in self.copied} | {target}
-        async for failure in delete_others(sender, keys, self.target, kept):
-            self._failed = True
-            yield failure
-
-    async def delete_source(self) -> AsyncIterator[Failure]:
-        """Delete what was copied, the deepest markers last but one, unless anything failed."""
-        if self._failed:
-            return
-        keys = self.copier.keys
-        markers = [key for key in self.copied if key.endswith("/")]
-        markers.sort(key=lambda key: key.count("/"), reverse=True)
-        files = [key for key in self.copied if not key.endswith("/")]
-        for name in (*_batches(files), *_batches(markers)):
-            for failure in await delete_keys(self.copier.sender, keys, name):
-                yield failure
-
-
-async def delete_others(
-    sender: Sender, keys: Keys, target: DavPath, kept: set[str]
-) -> AsyncIterator[Failure]:
-    """Delete all keys below `target` but those in `kept`."""
-    prefix = keys.collection(target)
-    first = await read_page(sender, target, prefix, delimiter=False)
-    async for page in pages(sender, target, prefix, first, delimiter=False):
-        names = [key.key for key in page.keys if key.key not in kept]
-        if names:
-            for failure in await delete_keys(sender, keys, names):
-                yield failure
-
-
-async def _each(
-    items: Iterable[Key], work: Callable[[Key], Awaitable[None]], path_of: Callable[[Key], DavPath]
-) -> AsyncIterator[Failure]:
-    """Do the work for all items, a few at a time, and yield what failed."""
-    places = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(item: Key) -> Failure | None:
-        async with places:
-            try:
-                await work(item)
-            except NotFound:
-                return None  # gone meanwhile: no longer a member of the source
-            except StorageError as error:
-                return Failure(path_of(item), error)
-        return None
-
-    tasks = [asyncio.create_task(one(item)) for item in items]
-    try:
-        for failure in await asyncio.gather(*tasks):
-            if failure is not None:
-                yield failure
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _batches(names: list[str]) -> list[list[str]]:
-    return [names[start : start + 1000] for start in range(0, len(names), 1000)]

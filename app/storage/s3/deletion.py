@@ -9,15 +9,15 @@ import asyncio
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final
 from xml.sax.saxutils import escape, unescape
 
 from app.path import DavPath
-from app.storage.base import Failure, StorageError
+from app.storage.base import Changed, Failure, StorageError
 from app.storage.s3.failures import failure
 from app.storage.s3.keys import Keys
-from app.storage.s3.listing import pages, read_page
+from app.storage.s3.listing import Key, pages, read_page
 from app.storage.s3.sender import Sender
 
 _AT_ONCE: Final = 4
@@ -29,20 +29,37 @@ _UNSENDABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 async def delete_tree(
-    sender: Sender, keys: Keys, path: DavPath, keep: Collection[DavPath]
+    sender: Sender,
+    keys: Keys,
+    path: DavPath,
+    keep: Collection[DavPath] = (),
+    only: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Failure]:
-    """Delete all below the collection, then its marker, save what `keep` holds on to."""
+    """Delete all below the collection, then its marker, save what `keep` holds on to.
+
+    With `only`, keys and their etags, nothing else is deleted: a key that is new stays, one that has
+    another etag is a failure, too.
+    """
     prefix = keys.collection(path)
     held = _Held(keys, keep)
-    markers: list[str] = []
+    markers: list[Key] = []
     batches: list[asyncio.Task[list[Failure]]] = []
+    exact = only is not None
     try:
         first = await read_page(sender, path, prefix, delimiter=False)
         async for page in pages(sender, path, prefix, first, delimiter=False):
-            names = [key.key for key in page.keys]
-            markers += [name for name in names if name.endswith("/")]
-            files = [name for name in names if not name.endswith("/") and not held.holds(name)]
-            batches.append(asyncio.create_task(delete_keys(sender, keys, files)))
+            files = []
+            for key in page.keys:
+                if only is not None and only.get(key.key) != key.etag:
+                    held.keep_above(key.key)
+                    if key.key in only:
+                        changed = keys.path(key.key)
+                        yield Failure(changed, Changed(changed))
+                elif key.key.endswith("/"):
+                    markers.append(key)
+                elif not held.holds(key.key):
+                    files.append(key)
+            batches.append(asyncio.create_task(delete_keys(sender, keys, files, exact=exact)))
             if len(batches) >= _AT_ONCE:
                 for failed in await batches.pop(0):
                     held.keep(failed.path)
@@ -55,10 +72,10 @@ async def delete_tree(
         for batch in batches:
             batch.cancel()
         await asyncio.gather(*batches, return_exceptions=True)
-    markers.sort(key=lambda name: name.count("/"), reverse=True)
-    empty = [name for name in markers if not held.holds_marker(name)]
+    markers.sort(key=lambda marker: marker.key.count("/"), reverse=True)
+    empty = [marker for marker in markers if not held.holds_marker(marker.key)]
     for start in range(0, len(empty), _BATCH):
-        for failed in await delete_keys(sender, keys, empty[start : start + _BATCH]):
+        for failed in await delete_keys(sender, keys, empty[start : start + _BATCH], exact=exact):
             yield failed
 
 
@@ -74,6 +91,10 @@ class _Held:
         """Hold on to what could not be deleted."""
         self._kept.add(path.segments)
         self._hold_above(path)
+
+    def keep_above(self, key: str) -> None:
+        """Hold on to the markers above a key that stays."""
+        self._hold_above(self._keys.path(key))
 
     def _hold_above(self, path: DavPath) -> None:
         self._above.update(path.segments[:depth] for depth in range(len(path.segments)))
@@ -93,37 +114,69 @@ class _Held:
         return self.holds(key) or self._keys.path(key).segments in self._above
 
 
-async def delete_keys(sender: Sender, keys: Keys, names: Sequence[str]) -> list[Failure]:
-    """Delete at most 1,000 keys; return what could not be deleted."""
-    sendable = [name for name in names if not _UNSENDABLE.search(name)]
-    failures = await _delete_batch(sender, keys, sendable) if sendable else []
-    for name in names:
-        if _UNSENDABLE.search(name):  # XML cannot carry it: a request of its own
-            path = keys.path(name)
+async def delete_keys(
+    sender: Sender, keys: Keys, found: Sequence[Key], *, exact: bool = False
+) -> list[Failure]:
+    """Delete at most 1,000 keys; return what could not be deleted.
+
+    `exact` deletes none that has another etag than the one given, where the store can tell.
+    """
+    exact = exact and sender.connection.is_aws
+    sendable = [key for key in found if not _UNSENDABLE.search(key.key)]
+    failures = await _delete_batch(sender, keys, sendable, exact) if sendable else []
+    for key in found:
+        if _UNSENDABLE.search(key.key):  # XML cannot carry it: a request of its own
+            path = keys.path(key.key)
             try:
-                await sender.call(path, "DELETE", name, accept=(404,))
+                await delete_key(sender, path, key.key, key.etag if exact else None)
             except StorageError as error:
                 failures.append(Failure(path, error))
     return failures
 
 
-async def _delete_batch(sender: Sender, keys: Keys, names: Sequence[str]) -> list[Failure]:
-    objects = "".join(f"<Object><Key>{escape(name)}</Key></Object>" for name in names)
+async def delete_key(sender: Sender, path: DavPath, key: str, etag: str | None) -> None:
+    """Delete one key; none there is no error. Raises Changed if the store finds another etag than `etag`.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html
+    """
+    headers = {} if etag is None else {"If-Match": etag}
+    reply = await sender.call(path, "DELETE", key, headers=headers, accept=(404, 412))
+    if reply.status == 412:
+        raise Changed(path)
+
+
+async def _delete_batch(sender: Sender, keys: Keys, found: Sequence[Key], exact: bool) -> list[Failure]:
+    objects = "".join(
+        f"<Object><Key>{escape(key.key)}</Key>{f'<ETag>{escape(key.etag)}</ETag>' if exact else ''}</Object>"
+        for key in found
+    )
     body = (
         f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>{objects}</Delete>'
     ).encode()
     md5 = b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
     reply = await sender.call(
-        keys.path(names[0]),
+        keys.path(found[0].key),
         "POST",
         query="delete=",
         headers={"Content-MD5": md5, "Content-Type": "application/xml"},
         body=body,
     )
-    return [_failure(keys, block) for block in _ERROR.findall(reply.body.decode("utf-8", "replace"))]
+    refused = [_fields(block) for block in _ERROR.findall(reply.body.decode("utf-8", "replace"))]
+    return [
+        _failure(keys, fields)
+        for fields in refused
+        # With an etag, what is gone already is an error.
+        if not (exact and fields.get("Code") == "NoSuchKey")
+    ]
 
 
-def _failure(keys: Keys, block: str) -> Failure:
-    fields = {name: unescape(value, _QUOTES) for name, value in _FIELD.findall(block)}
+def _fields(block: str) -> dict[str, str]:
+    return {name: unescape(value, _QUOTES) for name, value in _FIELD.findall(block)}
+
+
+def _failure(keys: Keys, fields: Mapping[str, str]) -> Failure:
     path = keys.path(fields.get("Key", keys.prefix))
-    return Failure(path, failure(path, "DELETE", 200, fields.get("Code", "InternalError")))
+    code = fields.get("Code", "InternalError")
+    return Failure(
+        path, Changed(path) if code == "PreconditionFailed" else failure(path, "DELETE", 200, code)
+    )

@@ -6,12 +6,9 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import logging
 import re
 from typing import Final, NamedTuple
-from urllib.parse import quote
-from xml.sax.saxutils import escape, unescape
+from xml.sax.saxutils import escape
 
 from app.path import DavPath
 from app.storage.base import (
@@ -19,24 +16,19 @@ from app.storage.base import (
     Changed,
     Expectation,
     Leave,
-    StorageError,
     TooLarge,
     Unavailable,
     Written,
-    content_type,
 )
 from app.storage.s3.digest import Digest, digest_of
+from app.storage.s3.open_upload import OpenUpload
 from app.storage.s3.sender import Payload, Sender
 from app.storage.s3.source import Source
 from app.storage.upload_memory import Reservation, UploadMemory
 
-logger: Final = logging.getLogger("zotshelf")
-
 MAX_PARTS: Final = 10_000
 _STEP: Final = 1048576
 _COMPLETION_SECONDS: Final = 60.0
-_UPLOAD_ID: Final = re.compile(rb"<UploadId>([^<]+)</UploadId>")
-_MD5: Final = re.compile(r"[0-9a-f]{32}")
 _ETAG: Final = re.compile(rb"<ETag>(?:&quot;|&#34;|\")?([^<&\"]+)")
 
 
@@ -75,37 +67,31 @@ class Multipart:
         self._left = size
         self._parts: list[_Part] = []
         self._underway: asyncio.Task[None] | None = None
-        self._upload_id = ""
 
     async def store(self, source: Source, first: Reservation, expect: Expectation, leave: Leave) -> Written:
         """Upload the part in `first` and the rest of `source`; nothing is left if that fails."""
         try:
-            self._upload_id = await self._create()
+            upload = await self._create()
         except BaseException:
             first.release()
             raise
         try:
-            await self._send_parts(source, first)
+            await self._send_parts(upload, source, first)
             async with leave():
-                return await self._complete(expect)
+                return await self._complete(upload, expect)
         except BaseException:
-            await self._abort()
+            await self._stop()
+            await upload.abort()
             raise
 
-    async def _create(self) -> str:
-        headers = {"Content-Type": content_type(self._path.name)}
-        if self._sender.connection.is_aws:
-            headers["x-amz-checksum-algorithm"] = "CRC32"
-        reply = await self._sender.call(self._path, "POST", self._key, query="uploads=", headers=headers)
-        found = _UPLOAD_ID.search(reply.body)
-        if found is None:
-            raise Unavailable(self._path, "S3 began a multipart upload without naming it")
-        return unescape(found[1].decode())
+    async def _create(self) -> OpenUpload:
+        headers = {"x-amz-checksum-algorithm": "CRC32"} if self._sender.connection.is_aws else {}
+        return await OpenUpload.begin(self._sender, self._path, self._key, headers)
 
-    async def _send_parts(self, source: Source, space: Reservation) -> None:
+    async def _send_parts(self, upload: OpenUpload, source: Source, space: Reservation) -> None:
         number = 1
         while True:
-            await self._start(number, space)
+            await self._start(upload, number, space)
             if await source.at_end():
                 break
             number += 1
@@ -126,13 +112,13 @@ class Multipart:
         self._left -= sent
         return min(self._part_size, self._left)
 
-    async def _start(self, number: int, space: Reservation) -> None:
+    async def _start(self, upload: OpenUpload, number: int, space: Reservation) -> None:
         try:
             await self._finish_part()
         except BaseException:
             space.release()
             raise
-        self._underway = asyncio.create_task(self._upload_part(number, space.content))
+        self._underway = asyncio.create_task(self._upload_part(upload, number, space.content))
         # Not in the task, of which nothing runs when it is cancelled before its first step.
         self._underway.add_done_callback(lambda _: space.release())
 
@@ -141,13 +127,13 @@ class Multipart:
             await self._underway
             self._underway = None
 
-    async def _upload_part(self, number: int, payload: Payload) -> None:
+    async def _upload_part(self, upload: OpenUpload, number: int, payload: Payload) -> None:
         digest = await digest_of(payload, is_aws=self._sender.connection.is_aws)
         reply = await self._sender.call(
             self._path,
             "PUT",
             self._key,
-            query=f"partNumber={number}&{self._upload_query()}",
+            query=upload.part_query(number),
             headers={digest.header: digest.value},
             body=payload,
         )
@@ -155,7 +141,7 @@ class Multipart:
             raise Unavailable(self._path, "S3 stored other bytes of a part than were sent")
         self._parts.append(_Part(number, reply.headers["ETag"], digest))
 
-    async def _complete(self, expect: Expectation) -> Written:
+    async def _complete(self, upload: OpenUpload, expect: Expectation) -> Written:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html"""
         before = await self._sender.call(self._path, "HEAD", self._key, accept=(404,))
         etag_before = ABSENT if before.status == 404 else before.headers.get("ETag", "")
@@ -165,7 +151,7 @@ class Multipart:
             self._path,
             "POST",
             self._key,
-            query=self._upload_query(),
+            query=upload.query,
             headers=self._condition(expect),
             body=self._part_list(),
             accept=(404, 412),
@@ -176,7 +162,7 @@ class Multipart:
             found = _ETAG.search(reply.body)
             etag = f'"{found[1].decode()}"' if found is not None else await self._stored_etag()
         elif reply.attempts > 1:
-            etag = await self._completed_unheard()
+            etag = await upload.completed_unheard([part.etag for part in self._parts])
         if etag is None and reply.status == 412:
             raise Changed(self._path)
         if etag is None:
@@ -190,16 +176,6 @@ class Multipart:
         if etag is None:
             raise Unavailable(self._path, "S3 answered without an ETag")
         return etag
-
-    async def _completed_unheard(self) -> str | None:
-        """Return the etag if an earlier try to complete, whose answer was lost, had succeeded."""
-        md5s = [part.etag.strip('"') for part in self._parts]
-        if not all(map(_MD5.fullmatch, md5s)):
-            return None
-        md5 = hashlib.md5(bytes.fromhex("".join(md5s)), usedforsecurity=False).hexdigest()
-        reply = await self._sender.call(self._path, "HEAD", self._key, accept=(404,))
-        etag = reply.headers.get("ETag")
-        return etag if etag == f'"{md5}-{len(md5s)}"' else None
 
     def _condition(self, expect: Expectation) -> dict[str, str]:
         # Others ignore conditions here, or worse, fail.
@@ -218,20 +194,7 @@ class Multipart:
         root = "CompleteMultipartUpload"
         return f'<{root} xmlns="{namespace}">{"".join(lines)}</{root}>'.encode()
 
-    def _upload_query(self) -> str:
-        return f"uploadId={quote(self._upload_id, safe='-_.~')}"
-
-    async def _abort(self) -> None:
+    async def _stop(self) -> None:
         if self._underway is not None:
             self._underway.cancel()
             await asyncio.gather(self._underway, return_exceptions=True)
-        try:
-            await self._sender.call(
-                self._path, "DELETE", self._key, query=self._upload_query(), accept=(404,)
-            )
-        except StorageError as error:
-            logger.warning(
-                "an unfinished upload to %s stays in the bucket until it is swept: %s",
-                self._path.href(),
-                error,
-            )

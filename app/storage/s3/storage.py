@@ -27,13 +27,14 @@ from app.storage.base import (
     Written,
 )
 from app.storage.remembered import Known, Remembered
-from app.storage.s3.copying import Copier, TreeCopy, delete_others
-from app.storage.s3.deletion import delete_tree
+from app.storage.s3.copying import Copier
+from app.storage.s3.deletion import delete_key, delete_tree
 from app.storage.s3.keys import Keys
 from app.storage.s3.listing import Key, Page, pages, read_page
 from app.storage.s3.reading import entry_of, open_object
 from app.storage.s3.records import S3Records
 from app.storage.s3.sender import Sender
+from app.storage.s3.tree_copy import TreeCopy, delete_others
 from app.storage.s3.upload import Uploader, check_etag, find_etag
 
 Entries: TypeAlias = list[Entry]
@@ -198,74 +199,74 @@ class S3Storage:
         entry = await self.stat(source)
         await self._need_parent(target)
         if not entry.is_collection:
-            await self._copy_file(source, entry, target)
-            async for failure in self._delete_collection(target):
+            async for failure in self._copy_file(source, entry, target):
                 yield failure
-            return
-        await self._put_marker(target)
-        if deep:
+        elif deep:
             async for failure in self._copy_tree(TreeCopy(self._copier, source, target)):
                 yield failure
         else:
+            await self._put_marker(target)
             kept = {self._keys.collection(target)}
             async for failure in delete_others(self._sender, self._keys, target, kept):
                 yield failure
-            await self._delete_file(DavPath(target.segments), None)
+            await self._finish_collection(target)
 
     async def move(self, source: DavPath, target: DavPath) -> AsyncIterator[Failure]:
         entry = await self.stat(source)
         await self._need_parent(target)
-        if not entry.is_collection:
-            await self._copy_file(source, entry, target)
-            failed = False
-            async for failure in self._delete_collection(target):
-                failed = True
+        if entry.is_collection:
+            async for failure in self._move_tree(TreeCopy(self._copier, source, target)):
                 yield failure
-            if not failed:
-                # Exact where the store checks the etag itself, else a look just before.
-                async for failure in self.delete(source, expect=entry.etag):
-                    yield failure
             return
-        await self._put_marker(target)
-        tree = TreeCopy(self._copier, source, target)
         failed = False
-        async for failure in self._copy_tree(tree):
+        async for failure in self._copy_file(source, entry, target):
             failed = True
             yield failure
         if not failed:
-            await self._keep_parent(source)
-            self._remembered.forget_collections(source)
-            async for failure in tree.delete_source():
-                yield failure
-            self._remembered.forget_collections(source)
+            await self._delete_copied(source, entry)
 
-    async def _copy_file(self, source: DavPath, entry: Entry, target: DavPath) -> None:
+    async def _copy_file(self, source: DavPath, entry: Entry, target: DavPath) -> AsyncIterator[Failure]:
+        """Copy a file, then delete the collection whose name it has taken, if there was one."""
         key = Key(self._keys.file(source), entry.size, entry.modified or 0, entry.etag or "")
         await self._copier.copy_key(target, key, self._keys.file(target))
+        if target.is_surely_file:
+            return
+        self._remembered.forget_collections(target)
+        async for failure in delete_tree(self._sender, self._keys, target):
+            yield failure
+        self._remembered.forget_collections(target)
+
+    async def _delete_copied(self, source: DavPath, entry: Entry) -> None:
+        """Delete the source of a move. Raises Changed if it is not what was copied."""
+        # Exact where the store compares the etag itself, else a look just before.
+        if not self._sender.connection.is_aws and entry.etag is not None:
+            await check_etag(self._sender, source, self._keys.file(source), entry.etag)
+        await self._keep_parent(source)
+        await self._delete_file(source, entry.etag)
 
     async def _copy_tree(self, tree: TreeCopy) -> AsyncIterator[Failure]:
-        """Copy a tree; where the target was a file, that goes last."""
-        failed = False
+        await self._put_marker(tree.target)
         async for failure in tree.run():
-            failed = True
             yield failure
-        if not failed:
-            await self._delete_file(DavPath(tree.target.segments), None)
+        if not tree.failed:
+            await self._finish_collection(tree.target)
 
-    async def _delete_collection(self, path: DavPath) -> AsyncIterator[Failure]:
-        """Delete the collection that a file of the same name has replaced, if there was one."""
-        if path.is_surely_file:
-            return
-        self._remembered.forget_collections(path)
-        async for failure in delete_tree(self._sender, self._keys, path, ()):
+    async def _finish_collection(self, target: DavPath) -> None:
+        """Delete the file whose name a collection has taken, if there was one."""
+        self._remembered.forget_collections(target)
+        await self._delete_file(DavPath(target.segments), None)
+
+    async def _move_tree(self, tree: TreeCopy) -> AsyncIterator[Failure]:
+        async for failure in self._copy_tree(tree):
             yield failure
+        if tree.failed:
+            return
+        await self._keep_parent(tree.source)
+        self._remembered.forget_collections(tree.source)
+        async for failure in tree.delete_source():
+            yield failure
+        self._remembered.forget_collections(tree.source)
 
     async def _delete_file(self, path: DavPath, expect: str | None) -> None:
-        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html"""
-        known = expect is not None and self._sender.connection.is_aws
-        headers = {"If-Match": expect or ""} if known else {}
-        reply = await self._sender.call(
-            path, "DELETE", self._keys.file(path), headers=headers, accept=(404, 412)
-        )
-        if reply.status == 412:
-            raise Changed(path)
+        etag = expect if self._sender.connection.is_aws else None
+        await delete_key(self._sender, path, self._keys.file(path), etag)
