@@ -101,10 +101,13 @@ def runs(own_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         workers = stack.enter_context(serving(own_store, folder(), (*SERVE, "--workers", "2")))
         url, proxy = stack.enter_context(round_robin(servers[1], servers[2]))
         users = iter(servers[0].new_user, "")
-        started = [Litmus(at, users, folder()) for at in (servers[0].url, workers.url, url)]
-        for litmus in started:
+
+        def started(at: str) -> Litmus:
+            litmus = Litmus(at, users, folder())
             stack.callback(litmus.kill)
-        yield Runs(*started, proxy)
+            return litmus
+
+        yield Runs(started(servers[0].url), started(workers.url), started(url), proxy)
         for server in (*servers, workers):
             assert "Traceback" not in server.errors.read_text(errors="replace")
 
