@@ -94,6 +94,8 @@ CLIENTS = [
     pytest.param(_curl(), id="curl"),
     pytest.param(_curl("-H", "Expect:"), id="curl-that-does-not-wait"),
     pytest.param(_curl("-H", "Transfer-Encoding: chunked", "-H", "Expect:"), id="curl-in-chunks"),
+    pytest.param(_curl("-H", "Connection: close", "-H", "Expect:"), id="curl-that-closes"),
+    pytest.param(_curl("--http1.0"), id="curl-in-http-1.0"),
     pytest.param(_http_client, id="http-client"),
     pytest.param(_write_first, id="writes-all-before-it-reads"),
 ]
@@ -172,6 +174,37 @@ def test_the_next_request_may_follow_a_refused_body_at_once(server: Server, user
         while piece := connection.recv(65536):
             answers += piece
     assert re.findall(rb"HTTP/1.1 (\d+) ", answers) == [b"401", b"200"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "/large.bin", 200),
+        ("GET", "/missing", 404),
+        ("HEAD", "/large.bin", 200),
+        ("OPTIONS", "/", 200),
+        ("DELETE", "/missing", 404),
+        ("MKCOL", "/new/", 415),
+        ("POST", "/", 405),
+        ("PUT", "/%00", 400),
+        ("GET", "/-/health", 200),
+    ],
+)
+@pytest.mark.parametrize("framing", [f"Content-Length: {3 * MIB}", "Transfer-Encoding: chunked"])
+def test_a_body_that_a_method_does_not_want_does_no_harm(
+    client: httpx.Client, server: Server, user: str, framing: str, method: str, path: str, expected: int
+) -> None:
+    client.put("/large.bin", content=bytes(5 * MIB))
+    body = bytes(3 * MIB)
+    if framing.endswith("chunked"):
+        body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    authorization = f"Authorization: {basic(user)}"
+    with connect_to(server.port) as connection:
+        for _ in range(2):
+            connection.sendall(head(method, path, authorization, framing) + body)
+            assert read_answer(connection, method).status == expected
+        connection.sendall(head("GET", "/large.bin", authorization))
+        assert len(read_answer(connection, "GET").body) == 5 * MIB
 
 
 def test_a_client_that_waits_for_100_sends_no_body_and_its_connection_ends(server: Server) -> None:

@@ -123,7 +123,7 @@ async def test_a_client_that_is_challenged_for_every_request_uploads_all_the_sam
     server: Server, user: str
 ) -> None:
     # As old desktop versions do, and the one for iOS for each connection.
-    body = editions("large-pdf")[0].zip
+    body = editions("large-snapshot")[1].zip
     async with httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as client:
         url = f"{server.url}/{key_of(4)}.zip"
         for _ in range(3):
