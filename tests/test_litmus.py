@@ -101,10 +101,15 @@ def runs(own_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         workers = stack.enter_context(serving(own_store, folder(), (*SERVE, "--workers", "2")))
         url, proxy = stack.enter_context(round_robin(servers[1], servers[2]))
         users = iter(servers[0].new_user, "")
-        started = [Litmus(at, users, folder()) for at in (servers[0].url, workers.url, url)]
-        for litmus in started:
+        started = Runs(
+            one_server=Litmus(servers[0].url, users, folder()),
+            two_workers=Litmus(workers.url, users, folder()),
+            two_servers=Litmus(url, users, folder()),
+            proxy=proxy,
+        )
+        for litmus in (started.one_server, started.two_workers, started.two_servers):
             stack.callback(litmus.kill)
-        yield Runs(*started, proxy)
+        yield started
         for server in (*servers, workers):
             assert "Traceback" not in server.errors.read_text(errors="replace")
 
