@@ -77,8 +77,11 @@ class Dispatch:
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         method: str = scope["method"]
         raw: bytes = scope["raw_path"]
-        whole = DavPath.parse(raw)
         abilities = self._storages.abilities
+        if method == "OPTIONS" and raw == b"*":
+            # The server as a whole (RFC 9110 section 7.1).
+            return options_answer(abilities)
+        whole = DavPath.parse(raw)
         if method == "OPTIONS" and whole.segments == self._base[: len(whole.segments)]:
             # Windows asks the server's root whatever path its user typed.
             return options_answer(abilities)

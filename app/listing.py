@@ -92,7 +92,9 @@ def _size(count: int) -> str:
     amount, step = float(count), 0
     while amount >= 1024 and step < len(_STEPS) - 1:
         amount, step = amount / 1024, step + 1
-    return f"{count} bytes" if step == 0 else f"{amount:.1f} {_STEPS[step]}"
+    if step == 0:
+        return "1 byte" if count == 1 else f"{count} bytes"
+    return f"{amount:.1f} {_STEPS[step]}"
 
 
 def _date(seconds: int | None) -> str:

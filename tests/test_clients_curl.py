@@ -96,6 +96,7 @@ def test_what_has_not_changed_is_not_got_again(curl: Curl, client: httpx.Client,
 
 def test_the_methods_of_webdav_can_be_typed(curl: Curl, client: httpx.Client) -> None:
     client.put("/a.txt", content=b"content")
+    assert curl.status("--request", "OPTIONS", "--request-target", "*", curl.url) == "200"
     found = curl("--request", "PROPFIND", "--header", "Depth: 1", "--data", _PROPFIND, curl.url)
     assert "<D:getcontentlength>7</D:getcontentlength>" in found
     assert curl.status("--request", "MKCOL", f"{curl.url}new") == "201"

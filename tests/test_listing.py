@@ -86,11 +86,12 @@ def test_every_name_is_escaped_and_its_link_leads_to_it(client: httpx.Client) ->
 
 
 def test_sizes_and_dates_are_readable(client: httpx.Client) -> None:
+    client.put("/0", content=b"x")
     client.put("/a", content=b"x" * 999)
     client.put("/b", content=b"x" * 1536)
     client.put("/c", content=b"x" * (3 << 20))
     rows = get(client, "/").rows[1:]
-    assert [row[1] for row in rows] == ["999 bytes", "1.5 KiB", "3.0 MiB"]
+    assert [row[1] for row in rows] == ["1 byte", "999 bytes", "1.5 KiB", "3.0 MiB"]
     for row in rows:
         assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", row[2])
 
