@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import cache
+from itertools import filterfalse
+from typing import Final
 
 from jinja2 import Environment, PackageLoader, Template
 
@@ -13,7 +16,14 @@ from app.path import quote_name
 from app.request import DavRequest
 from app.storage.base import Entry, Listing
 
-_STEPS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+MOST_SORTED: Final = 20_000
+"""So many members are held and sorted; those of a larger collection come in sorted runs of as many."""
+
+_POLICY: Final = (
+    b"default-src 'none'; style-src 'unsafe-inline'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_STEPS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 @cache
@@ -26,7 +36,7 @@ def _template() -> Template:
 
 
 async def listing_answer(request: DavRequest) -> Answer:
-    """Return a collection as a page of HTML, written as its members arrive. Raises NotFound."""
+    """Return a collection as a page of HTML, its collections first. Raises NotFound."""
     listing = await request.storage.list(request.path)
     # Relative links, so that they hold behind any proxy; without a trailing slash the browser takes
     # the collection's own name for the document.
@@ -41,7 +51,7 @@ async def listing_answer(request: DavRequest) -> Answer:
         200,
         [
             (b"content-type", b"text/html; charset=utf-8"),
-            (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+            (b"content-security-policy", _POLICY),
             (b"x-content-type-options", b"nosniff"),
         ],
         stream=_gathered(stream),
@@ -49,9 +59,23 @@ async def listing_answer(request: DavRequest) -> Answer:
 
 
 async def _members(listing: Listing) -> AsyncIterator[Entry]:
+    held: list[Entry] = []
     async for page in listing.pages:
-        for entry in page:
-            yield entry
+        held += page
+        if len(held) >= MOST_SORTED:
+            for entry in sorted(held, key=_rank):
+                yield entry
+            held.clear()
+    for entry in sorted(held, key=_rank):
+        yield entry
+
+
+def _rank(entry: Entry) -> tuple[bool, str, str]:
+    """Return what members are sorted by: collections first, then as people look names up."""
+    name = entry.path.name
+    letters = unicodedata.normalize("NFKD", name)
+    plain = letters if letters.isascii() else "".join(filterfalse(unicodedata.combining, letters))
+    return not entry.is_collection, plain.casefold(), name
 
 
 async def _gathered(pieces: AsyncIterator[str]) -> AsyncIterator[bytes]:
@@ -68,7 +92,9 @@ def _size(count: int) -> str:
     amount, step = float(count), 0
     while amount >= 1024 and step < len(_STEPS) - 1:
         amount, step = amount / 1024, step + 1
-    return f"{count} bytes" if step == 0 else f"{amount:.1f} {_STEPS[step]}"
+    if step == 0:
+        return "1 byte" if count == 1 else f"{count} bytes"
+    return f"{amount:.1f} {_STEPS[step]}"
 
 
 def _date(seconds: int | None) -> str:

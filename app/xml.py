@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import Final, NamedTuple
-from xml.etree.ElementTree import Element, ParseError, tostring
+from xml.etree.ElementTree import Element, ParseError, register_namespace, tostring
 from xml.sax.saxutils import escape, quoteattr
 
 from defusedxml import DefusedXmlException
@@ -20,6 +20,9 @@ MULTISTATUS_CLOSE: Final = "</D:multistatus>\n"
 
 _LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 _MAX_DEPTH: Final = 100
+
+# Windows reads elements of DAV: by this prefix, whatever it is declared to mean.
+register_namespace("D", "DAV:")
 
 
 class PropfindKind(Enum):

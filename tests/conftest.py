@@ -16,7 +16,7 @@ from tests.s3_stand_in import ACCESS_KEY, SECRET_KEY, StandIn
 from tests.servers import PASSWORD, Server, serving
 from tests.storages import Tried, folder, on_stand_in, on_store
 from tests.stores import FolderStore, S3Store
-from tests.wire import check_answer
+from tests.wire import check_answer, wake
 
 STORAGES = ("folder", "moto", "ceph")
 
@@ -116,6 +116,23 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def user(server: Server) -> str:
     """A user of the server who has stored nothing yet."""
     return server.new_user()
+
+
+@pytest.fixture(scope="session")
+def _awake_users() -> dict[int, str]:
+    return {}
+
+
+@pytest.fixture
+def awake_user(server: Server, _awake_users: dict[int, str]) -> str:
+    """A user of the server who has had a lock and has a property: the first ones of a root take seconds.
+
+    All tests share this one, so each works in a collection of its own.
+    """
+    if server.port not in _awake_users:
+        _awake_users[server.port] = server.new_user()
+        wake(server.url, _awake_users[server.port])
+    return _awake_users[server.port]
 
 
 @pytest.fixture

@@ -101,13 +101,15 @@ def runs(own_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         workers = stack.enter_context(serving(own_store, folder(), (*SERVE, "--workers", "2")))
         url, proxy = stack.enter_context(round_robin(servers[1], servers[2]))
         users = iter(servers[0].new_user, "")
-
-        def started(at: str) -> Litmus:
-            litmus = Litmus(at, users, folder())
+        started = Runs(
+            one_server=Litmus(servers[0].url, users, folder()),
+            two_workers=Litmus(workers.url, users, folder()),
+            two_servers=Litmus(url, users, folder()),
+            proxy=proxy,
+        )
+        for litmus in (started.one_server, started.two_workers, started.two_servers):
             stack.callback(litmus.kill)
-            return litmus
-
-        yield Runs(started(servers[0].url), started(workers.url), started(url), proxy)
+        yield started
         for server in (*servers, workers):
             assert "Traceback" not in server.errors.read_text(errors="replace")
 

@@ -227,7 +227,7 @@ class Locks:
 
         def decide(state: State, now: float) -> tuple[list[Change], None]:
             own: Change = {"written": leave.name}
-            rest: list[Change] = [{"rest": True}] if state.may_rest(now, but=leave.name) else []
+            rest: list[Change] = [{"rest": True}] if state.may_rest(now) else []
             return [own, *(change for change in state.litter(now) if change != own), *rest], None
 
         try:

@@ -144,17 +144,9 @@ class State:
         lost = [name for name, (_, expires) in self.writes.items() if expires + SKEW_SECONDS <= now]
         return [{"unlock": token} for token in dead] + [{"written": name} for name in lost]
 
-    def may_rest(self, now: float, but: str) -> bool:
-        """Tell whether there have been no locks for so long that servers may trust there are none.
-
-        `but` is the one write under way that does not count.
-        """
-        return (
-            not self.at_rest
-            and not self.locks
-            and self.writes.keys() <= {but}
-            and now - self.locks_changed > REST_AFTER_SECONDS
-        )
+    def may_rest(self, now: float) -> bool:
+        """Tell whether there have been no locks for so long that servers may trust there are none."""
+        return not self.at_rest and not self.locks and now - self.locks_changed > REST_AFTER_SECONDS
 
     def affects(self, path: DavPath) -> bool:
         """Tell whether there are locks or properties at or below `path`."""
