@@ -316,9 +316,9 @@ class Storage(Protocol):
     def move(self, source: DavPath, target: DavPath) -> AsyncIterator[Failure]:
         """Move a file, or a collection with all members; a target that exists is replaced.
 
-        As `copy`, and the source is deleted after that; nothing of it is, where anything failed. Of the
-        source stays what was added or overwritten since it was copied; what was overwritten is yielded,
-        or raised as Changed where it is the file itself.
+        As `copy`, and the source is deleted after that; nothing of it is, where anything failed. What
+        is added to the source or overwritten there meanwhile is never deleted: it is moved along, or it
+        stays, and if it was overwritten after its copy it is yielded, or raised where it is the file itself.
         """
         ...
 
