@@ -172,6 +172,10 @@ class _Supervisor(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         before = list(self.processes)
         stopping = self.should_exit.is_set()
+        for worker in before:
+            # The worker has its end by now. Were ours open, too, one that dies while it is asked for a
+            # sign of life would not be missed before the whole time-out.
+            worker.child_conn.close()
         super().keep_subprocess_alive()
         now = time.monotonic()
         for worker, successor in zip(before, self.processes, strict=True):
