@@ -231,10 +231,6 @@ app = Router(lifespan=lifespan)
     [
         pytest.param(_STARTS_WITH.format("raise RuntimeError('no bucket')"), id="lifespan fails"),
         pytest.param("raise RuntimeError('no bucket')", id="import fails"),
-        pytest.param(
-            "import time; time.sleep(1); raise RuntimeError('no bucket')",
-            id="import fails while the worker is asked for a sign of life",
-        ),
     ],
 )
 def test_an_application_that_does_not_start_ends_in_3(
