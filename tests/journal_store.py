@@ -1,4 +1,4 @@
-"""Records in memory, and what may happen on the way to any records: pauses, failures, lost answers."""
+"""Records in memory, what may happen on the way to any records, and what tests do with a journal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,20 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 
+from app.journal.journal import Journal
+from app.journal.state import Change
 from app.path import DavPath
 from app.storage.base import Records, Unavailable
+
+
+class Clock:
+    """A clock that stands until it is moved: of a server, and of the store."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class MemoryRecords:
@@ -124,3 +136,25 @@ class HazardousRecords:
 
 def _unavailable() -> Unavailable:
     return Unavailable(DavPath(), "lost on the way")
+
+
+def prop(name: str, where: str = "f") -> Change:
+    return {"props": {"path": [where], "set": {name: "<x/>"}, "remove": []}}
+
+
+async def note(journal: Journal, name: str) -> None:
+    """Make a change that can be told from all others."""
+    await journal.change(lambda _state, _now: ([prop(name)], None))
+
+
+async def notes(journal: Journal) -> list[str]:
+    """Return what has been noted, in order."""
+    return list((await journal.state()).props.get(DavPath(("f",)), ()))
+
+
+async def wake(journal: Journal) -> None:
+    await journal.change(lambda state, _now: ([{"wake": True}] if state.at_rest else [], None))
+
+
+async def numbers(records: Records) -> list[int]:
+    return [int(name[-16:]) async for name in records.list("journal")]

@@ -40,6 +40,7 @@ HURRY = {
     "state.REST_AFTER_SECONDS": 0.2,
     "locks.SHORTEST_SECONDS": 1,
     "locks._LOOK_SECONDS": 0.1,
+    "locks._MARGIN_SECONDS": 0.01,
     "locks._WRITE_SECONDS": 3.0,
     "locks._RENEW_SECONDS": 0.6,
     "locks._WAIT_FOR_WRITES_SECONDS": 1.0,

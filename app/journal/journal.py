@@ -38,6 +38,7 @@ _READS_AT_ONCE: Final = 16
 _DELAYS: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
 _NEVER: Final = float("-inf")
 _PATH: Final = DavPath((RESERVED,))
+_ADVICE: Final = f"if somebody deleted it, stop all servers and delete the rest of {RESERVED}/{FOLDER}/ too"
 
 Decide = Callable[[State, float], tuple[list[Change], T]]
 """From the state and the store's time to the changes to make and the answer; may refuse by raising."""
@@ -208,7 +209,7 @@ class Journal:
             else:
                 self._known_at = asked
                 return
-        raise Unavailable(_PATH, f"the journal of locks and properties cannot be read: {reason}")
+        raise Unavailable(_PATH, f"the locks and properties cannot be read: {reason}; {_ADVICE}")
 
     async def _read_news(self) -> None:
         # Our newest record too: should it be gone, somebody has put another journal in its place.

@@ -27,13 +27,15 @@ MOST_LOCKS: Final = 1000
 MOST_OWNERS: Final = 2**20
 """How many characters the owners of all locks of a root may have together."""
 
-COMMIT_SECONDS: Final = 3.5
+COMMIT_SECONDS: Final = 3.0
 """How long a commit may go on that relies on trust, unless it is asked again or recorded."""
+
+_MARGIN_SECONDS: Final = 0.5
+"""For what is still on its way to the store when a commit is broken off."""
 
 _LOOK_SECONDS: Final = 1.0
 _WRITE_SECONDS: Final = 60.0
 _RENEW_SECONDS: Final = 20.0
-_RETRY_SECONDS: Final = 0.5
 _WAIT_FOR_WRITES_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
 
@@ -111,7 +113,7 @@ class Locks:
 
     def _unheard_seconds(self) -> float:
         """Return for how long a server may still be writing that has not heard of the end of the rest."""
-        return self._journal.trust + self._commit - self._journal.awake_seconds
+        return self._journal.trust + self._commit + _MARGIN_SECONDS - self._journal.awake_seconds
 
     async def refresh(self, path: DavPath, tokens: Collection[str], user: str, seconds: int) -> Lock:
         """Begin a lock's time anew; exactly one of `tokens` must bind `path`.
@@ -171,7 +173,7 @@ class Locks:
         leave = _Leave(touches, tokens, user)
         await self._obtain(leave)
         try:
-            async with asyncio.timeout(leave.until - self._journal.clock()) as limit:
+            async with asyncio.timeout(self._left(leave)) as limit:
                 async with self._kept_up(leave, limit):
                     yield leave.inside or []
         except TimeoutError:
@@ -197,18 +199,18 @@ class Locks:
 
     async def _keep_up(self, leave: _Leave, limit: asyncio.Timeout) -> None:
         loop = asyncio.get_running_loop()
-        renewed = True
         while True:
-            pause = _RENEW_SECONDS if leave.name else _LOOK_SECONDS
-            await asyncio.sleep(pause if renewed else _RETRY_SECONDS)
-            try:
-                await self._obtain(leave)
-            except (Locked, StorageError) as error:
-                logger.warning("leave to write could not be renewed yet: %s", error)
-                renewed = False
-            else:
-                renewed = True
-                limit.reschedule(loop.time() + leave.until - self._journal.clock())
+            await asyncio.sleep(_LOOK_SECONDS)
+            if not leave.name or self._left(leave) < _WRITE_SECONDS - _RENEW_SECONDS:
+                try:
+                    await self._obtain(leave)
+                except (Locked, StorageError) as error:
+                    logger.warning("leave to write could not be renewed yet: %s", error)
+            # Each time: the loop's clock stands still while the machine is suspended.
+            limit.reschedule(loop.time() + self._left(leave))
+
+    def _left(self, leave: _Leave) -> float:
+        return leave.until - self._journal.clock()
 
     async def _obtain(self, leave: _Leave) -> None:
         """Get leave to write or renew it: by trust while the journal is at rest, else by a record."""
