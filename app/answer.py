@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from email.utils import formatdate
-from functools import lru_cache
 from xml.sax.saxutils import escape
 
 from starlette.types import Receive, Send
@@ -62,12 +60,6 @@ def problem_answer(problem: Problem) -> Answer:
         (b"content-length", b"%d" % len(body)),
     ]
     return Answer(problem.status, headers, body)
-
-
-@lru_cache(maxsize=1024)
-def http_date(seconds: int) -> str:
-    """Return seconds since 1970 as an HTTP date (RFC 9110 section 5.6.7)."""
-    return formatdate(seconds, usegmt=True)
 
 
 async def deliver(answer: Answer, *, head: bool, receive: Receive, send: Send, patience: float) -> None:

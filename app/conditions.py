@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from app.headers import EntityTag, Headers, date, entity_tags
+from app.dates import parse_date
+from app.headers import EntityTag, Headers, entity_tags
 from app.storage.base import Entry
 
 
@@ -29,8 +30,8 @@ class Preconditions(NamedTuple):
         conditions = cls(
             entity_tags(headers, b"if-match"),
             entity_tags(headers, b"if-none-match"),
-            date(headers.listed(b"if-modified-since")),
-            date(headers.listed(b"if-unmodified-since")),
+            parse_date(headers.listed(b"if-modified-since")),
+            parse_date(headers.listed(b"if-unmodified-since")),
         )
         return conditions if any(part is not None for part in conditions) else None
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 from app.destination import local_path
 from app.errors import LockedError, PreconditionFailed
+from app.hrefs import href_of
 from app.if_header import Facts, is_met, parse_if, submitted_tokens
 from app.journal.state import Locked, Touch
-from app.methods.multistatus import href_of
 from app.path import DavPath
 from app.request import DavRequest
 from app.storage.base import Entry, NotFound

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final, NamedTuple
 
-from app.storage.base import ByteRange
+from app.byte_range import ByteRange
+from app.dates import parse_date
 
 _ETAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _LIST_GAP: Final = re.compile(r"[ \t,]*")
@@ -141,17 +140,6 @@ def entity_tags(headers: Headers, name: bytes) -> tuple[EntityTag, ...] | None:
     return tuple(tags)
 
 
-def date(text: str | None) -> int | None:
-    """Return an HTTP date (RFC 9110 section 5.6.7) in seconds since 1970; None for what is no date."""
-    if text is None:
-        return None
-    try:
-        moment = parsedate_to_datetime(text)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-
-
 def byte_range(headers: Headers) -> ByteRange | None:
     """Return the single byte range asked for (RFC 9110 section 14.2).
 
@@ -181,5 +169,5 @@ def if_range(headers: Headers) -> EntityTag | int | None:
     match = _ETAG.fullmatch(value)
     if match is not None:
         return EntityTag(match[1] is not None, match[2])
-    moment = date(value)
+    moment = parse_date(value)
     return EntityTag(weak=True, tag="") if moment is None else moment

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
-from app.answer import http_date
+from app.dates import http_date
 from app.journal.properties import Values
 from app.journal.state import Lock, Scope
 from app.path import DavPath

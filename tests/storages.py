@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.byte_range import ByteRange
 from app.path import DavPath
-from app.storage.base import Body, ByteRange, Entry, Expectation, Failure, Storage, Written
+from app.storage.base import Body, Entry, Expectation, Failure, Storage, Written
 from app.storage.folder import FolderStorages
 from app.storage.upload_memory import UploadMemory
 from tests.s3_opened import MIB, opened, opened_at

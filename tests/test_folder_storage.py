@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
+from app.byte_range import ByteRange
 from app.path import DavPath
 from app.storage.base import (
     ABSENT,
     Body,
     Busy,
-    ByteRange,
     Changed,
     Denied,
     NameRefused,

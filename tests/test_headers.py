@@ -2,6 +2,8 @@
 
 import pytest
 
+from app.byte_range import ByteRange
+from app.dates import parse_date
 from app.headers import (
     BadHeader,
     Depth,
@@ -10,12 +12,10 @@ from app.headers import (
     body_size,
     byte_range,
     content_length,
-    date,
     depth,
     entity_tags,
     if_range,
 )
-from app.storage.base import ByteRange
 
 
 def headers(**values: str) -> Headers:
@@ -129,7 +129,7 @@ def test_a_range_resolves_within_the_file_or_not_at_all(
     ],
 )
 def test_dates_that_are_none_are_ignored(text: str, seconds: int | None) -> None:
-    assert date(text) == seconds
+    assert parse_date(text) == seconds
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.storage.base import Body, ByteRange
+from app.byte_range import ByteRange
+from app.storage.base import Body
 from app.storage.upload_memory import UploadMemory
 from tests.s3_opened import MIB, hollow_store, opened_at
 from tests.storages import path

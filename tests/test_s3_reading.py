@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from app.byte_range import ByteRange
 from app.storage.base import (
-    ByteRange,
     Changed,
     NotFound,
     Opened,

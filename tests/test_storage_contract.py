@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from app.byte_range import ByteRange
 from app.path import DavPath
 from app.storage.base import (
     ABSENT,
     Body,
-    ByteRange,
     Changed,
     Exists,
     Incomplete,

@@ -9,9 +9,9 @@ from app.destination import destination
 from app.errors import BadRequest, LockedError, PathsOverlap, PreconditionFailed, RootProtected
 from app.gate import check, find, touched_by_storing, writing
 from app.headers import BadHeader, Depth, Headers, depth
+from app.hrefs import href_of
 from app.journal.state import Touch
 from app.methods.delete import failures_answer
-from app.methods.multistatus import href_of
 from app.path import DavPath
 from app.request import DavRequest
 from app.storage.base import Entry, Failure

@@ -9,8 +9,9 @@ from app.conditions import Verdict
 from app.errors import BadRequest, LockedError, PreconditionFailed, RootProtected, problem_of
 from app.gate import writing
 from app.headers import Depth, depth
+from app.hrefs import href_of
 from app.journal.state import Touch
-from app.methods.multistatus import href_of, multistatus_answer
+from app.methods.multistatus import multistatus_answer
 from app.request import DavRequest
 from app.status import reason
 from app.storage.base import Failure, NotFound

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from app.answer import Answer, RawHeaders, http_date, problem_answer
+from app.answer import Answer, RawHeaders, problem_answer
 from app.conditions import Verdict
+from app.dates import http_date
 from app.errors import PreconditionFailed, problem_of
 from app.headers import EntityTag, byte_range, if_range
 from app.listing import listing_answer

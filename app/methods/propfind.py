@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from app.answer import Answer
 from app.errors import InfiniteDepth
 from app.headers import Depth, depth
-from app.methods.multistatus import multistatus_answer, multistatus_stream, own_href
+from app.hrefs import own_href
+from app.methods.multistatus import multistatus_answer, multistatus_stream
 from app.path import quote_name
 from app.props import Beside, asks_beside, propstats
 from app.request import DavRequest

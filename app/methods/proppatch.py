@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from app.answer import Answer
 from app.gate import locked_as_error
+from app.hrefs import own_href
 from app.journal.state import Locked
-from app.methods.multistatus import multistatus_answer, own_href
+from app.methods.multistatus import multistatus_answer
 from app.props import PROTECTED
 from app.request import DavRequest
 from app.storage.base import NotFound

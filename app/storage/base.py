@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
+from app.byte_range import ByteRange
 from app.path import DavPath
 
 Absent = Literal["absent"]
@@ -131,22 +132,6 @@ def content_type(name: str) -> str:
     """Return the media type for a file of this name."""
     kind, encoding = _TYPES.guess_type(name)
     return "application/octet-stream" if kind is None or encoding is not None else kind
-
-
-class ByteRange(NamedTuple):
-    """A single range as asked for (RFC 9110 section 14.1.2): `first` None means the last `last` bytes."""
-
-    first: int | None
-    last: int | None
-    """The last byte, included; None means to the end."""
-
-    def resolve(self, size: int) -> tuple[int, int] | None:
-        """Return (start, stop), stop excluded, within a file of `size` bytes; None if unsatisfiable."""
-        if self.first is None:
-            return (max(size - self.last, 0), size) if self.last and size else None
-        if self.first >= size:
-            return None
-        return self.first, size if self.last is None else min(self.last + 1, size)
 
 
 class Opened(Protocol):

@@ -9,9 +9,9 @@ from concurrent.futures import Executor
 from threading import Lock
 from typing import Final
 
+from app.byte_range import ByteRange
 from app.path import DavPath
 from app.storage.base import (
-    ByteRange,
     Changed,
     Entry,
     IsACollection,

@@ -10,11 +10,11 @@ from contextlib import aclosing, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
+from app.byte_range import ByteRange
 from app.path import DavPath
 from app.storage.base import (
     Abilities,
     Body,
-    ByteRange,
     Denied,
     Entry,
     Exists,

@@ -9,9 +9,10 @@ from typing import Final
 
 import aiohttp
 
-from app.headers import date
+from app.byte_range import ByteRange
+from app.dates import parse_date
 from app.path import DavPath
-from app.storage.base import ByteRange, Changed, Entry, NotFound, RangeUnsatisfiable, Unavailable
+from app.storage.base import Changed, Entry, NotFound, RangeUnsatisfiable, Unavailable
 from app.storage.s3.sender import Sender
 
 logger: Final = logging.getLogger("zotshelf")
@@ -138,4 +139,4 @@ def entry_of(path: DavPath, headers: Mapping[str, str]) -> Entry:
         raise Unavailable(
             path, "S3 answered without ETag or length: is the endpoint an S3 service?"
         ) from None
-    return Entry(path, False, size, date(headers.get("Last-Modified")), etag)
+    return Entry(path, False, size, parse_date(headers.get("Last-Modified")), etag)

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Final
 
-from app.headers import date
+from app.dates import parse_date
 from app.path import RESERVED, DavPath
 from app.storage.base import Unavailable
 from app.storage.s3.digest import digest_of
@@ -67,7 +67,7 @@ class S3Records:
 
     async def now(self) -> float:
         reply = await self._sender.call(_PATH, "HEAD", self._prefix + "clock", accept=(404,))
-        moment = date(reply.headers.get("Date"))
+        moment = parse_date(reply.headers.get("Date"))
         if moment is None:
             raise Unavailable(_PATH, "S3 answers without a Date")
         return float(moment)

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import nullcontext
 from typing import TypeAlias
 
+from app.byte_range import ByteRange
 from app.path import DavPath
 from app.storage.base import (
     Abilities,
     Body,
-    ByteRange,
     Changed,
     Entry,
     Exists,
