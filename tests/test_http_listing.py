@@ -31,24 +31,25 @@ class Page(HTMLParser):
         self.links: list[tuple[str, str]] = []
         self.title = ""
         self.elements: set[str] = set()
-        self._open = ""
+        self._open: list[str] = []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.add(tag)
-        self._open = tag
+        self._open.append(tag)
         if tag == "a":
             self.links.append((dict(attrs)["href"] or "", ""))
 
     def handle_endtag(self, tag: str) -> None:
-        self._open = ""
+        while self._open and self._open.pop() != tag:
+            pass  # an element without an end tag, such as meta
 
     def handle_data(self, data: str) -> None:
-        if self._open == "a":
+        if "a" in self._open:
             href, text = self.links[-1]
             self.links[-1] = href, text + data
-        elif self._open == "title":
+        elif self._open[-1:] == ["title"]:
             self.title += data
 
 

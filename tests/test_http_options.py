@@ -10,7 +10,10 @@ from tests.wire import basic, exchange
 
 pytestmark = pytest.mark.parametrize("server", ["folder"], indirect=True)
 
-SERVED = {"OPTIONS", "GET", "HEAD", "PUT", "DELETE", "PROPFIND", "MKCOL"}
+SERVED = {
+    *("OPTIONS", "GET", "HEAD", "PUT", "DELETE"),
+    *("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK"),
+}
 
 
 def allow(answer: httpx.Response) -> set[str]:
@@ -23,7 +26,7 @@ def allow(answer: httpx.Response) -> set[str]:
 def test_options_tells_what_is_served_wherever_it_is_asked(client: httpx.Client, path: str) -> None:
     answer = client.request("OPTIONS", "/", extensions={"target": path.encode()})
     assert (answer.status_code, answer.content) == (200, b"")
-    assert answer.headers["dav"] == "1"
+    assert answer.headers["dav"] == "1, 2, 3"
     assert answer.headers["ms-author-via"] == "DAV"
     assert answer.headers["content-length"] == "0"
     assert allow(answer) == SERVED
@@ -41,7 +44,7 @@ def test_all_that_is_allowed_is_served_and_nothing_else(client: httpx.Client) ->
         assert (answer.status_code == 405) == (method in others), method
         if method in others:
             assert allow(answer) == allowed
-            assert answer.headers["dav"] == "1"
+            assert answer.headers["dav"] == "1, 2, 3"
             assert answer.headers["ms-author-via"] == "DAV"
 
 

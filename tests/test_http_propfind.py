@@ -12,6 +12,8 @@ from tests.multistatus import DAV, multistatus
 LIVE = {
     *("resourcetype", "getcontentlength", "getcontenttype", "getetag"),
     *("getlastmodified", "creationdate", "displayname"),
+    "lockdiscovery",
+    "supportedlock",
 }
 OF_FILES = {"getcontentlength", "getcontenttype", "getetag"}
 
