@@ -1,5 +1,7 @@
 # make serve   set everything up and serve ./data on [::]:8080
 # make test    set everything up and run every check and test
+# make bench   set everything up and measure against the peers that are installed;
+#              options: make bench BENCH=--help
 # make format  let ruff format and mend what it can
 
 SHELL := /bin/sh
@@ -7,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: serve test format clean
+.PHONY: serve test bench format clean
 
 serve: .venv/serve.stamp
 	@exec $(BIN)/zotshelf serve
@@ -17,6 +19,9 @@ test: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+bench: .venv/test.stamp
+	@exec $(BIN)/python -m scripts.bench $(BENCH)
 
 format: .venv/test.stamp
 	$(BIN)/ruff format .

@@ -20,6 +20,7 @@ from app.methods.options import allowed, dav_headers, options_answer
 from app.methods.propfind import propfind
 from app.methods.proppatch import proppatch
 from app.methods.put import mkcol, put
+from app.offload import refuse_lost
 from app.path import DavPath, as_written
 from app.request import DavRequest
 from app.root import Root
@@ -50,14 +51,21 @@ SERVER_NAME: Final = "-"
 class Dispatch:
     """The WebDAV application below `base` (a URL path without trailing slash), one root a user.
 
-    `patience` is how long, in seconds, a client may send or take nothing. The request must have
-    passed authentication: `scope["user"]` names the user.
+    `patience` is how long, in seconds, a client may send or take nothing; `offload` leaves files to
+    nginx (app.offload). The request must have passed authentication: `scope["user"]` names the user.
     """
 
     def __init__(
-        self, storages: Storages, base: str, patience: float, *, infinite_propfind: bool = False
+        self,
+        storages: Storages,
+        base: str,
+        patience: float,
+        *,
+        infinite_propfind: bool = False,
+        offload: bool = False,
     ) -> None:
         self._storages = storages
+        self._offload = offload
         self._infinite_propfind = infinite_propfind
         self._base = DavPath.parse(base.encode()).segments
         self._patience = patience
@@ -84,6 +92,9 @@ class Dispatch:
         if method == "OPTIONS" and whole.segments == self._base[: len(whole.segments)]:
             # Windows asks the server's root whatever path its user typed.
             return options_answer(abilities)
+        headers = Headers(scope["headers"])
+        if self._offload:
+            refuse_lost(whole, headers)
         path = self._below_base(whole)
         if method == "OPTIONS":
             return options_answer(abilities)
@@ -95,11 +106,12 @@ class Dispatch:
             user=scope["user"],
             base=self._base,
             written=as_written(raw),
-            headers=Headers(scope["headers"]),
+            headers=headers,
             root=self._root_of(scope["user"]),
             receive=receive,
             patience=self._patience,
             infinite_propfind=self._infinite_propfind,
+            offload=self._offload,
         )
         if b"if" in request.headers:
             await admit(request)

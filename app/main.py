@@ -39,6 +39,7 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
             settings.base_path,
             settings.client_timeout,
             infinite_propfind=settings.infinite_propfind,
+            offload=settings.offload == "nginx",
         )
         auth = BasicAuth(dispatch, users, dav_classes(storages.abilities))
         stack.push_async_callback(auth.aclose)

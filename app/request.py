@@ -39,6 +39,8 @@ class DavRequest:
     """How long to wait for more of the body, in seconds."""
     infinite_propfind: bool = False
     """Whether PROPFIND of infinite depth is allowed."""
+    offload: bool = False
+    """Whether nginx sends files; see app.offload."""
     tokens: frozenset[str] = frozenset()
     """The lock tokens that the request submits."""
 

@@ -162,6 +162,11 @@ class Settings(BaseSettings):
         description="The memory that all uploads to S3 of one process may take together; at least four"
         " parts.",
     )
+    offload: Literal["none", "nginx"] = Field(
+        default="none",
+        description="Who sends the files: the server itself (`none`), or the nginx in front of it (`nginx`),"
+        " which must then be set up as `docs/offload.md` says.",
+    )
     client_timeout: float = Field(
         default=60,
         ge=0.1,

@@ -19,7 +19,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from itertools import zip_longest
 from types import TracebackType
@@ -113,6 +113,10 @@ class StandIn:
     def fail(self, *faults: Fault) -> None:
         """Add rules; the first that meets a request is applied to it."""
         self._faults.extend(map(copy.copy, faults))
+
+    def forgive(self) -> None:
+        """Forget all rules."""
+        self._faults.clear()
 
     def operations(self) -> list[str]:
         """Return what was asked since the last time."""
@@ -346,32 +350,59 @@ def _check_checksums(received: Received, payload: Payload) -> None:
 
 
 def _check_signature(request: web.BaseRequest) -> None:
-    """https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html"""
+    if "X-Amz-Signature=" in request.query_string:
+        _check_presigned(request)
+        return
     fields = _AUTHORIZATION.fullmatch(request.headers.get("Authorization", ""))
     if fields is None or fields["key"] != ACCESS_KEY:
         raise Refused(403, "InvalidAccessKeyId")
-    path, _, query = request.raw_path.partition("?")
-    names = fields["headers"].split(";")
-    if not {"host", "x-amz-date"}.issubset(names):
+    moment = request.headers.get("x-amz-date", "")
+    payload = request.headers.get("x-amz-content-sha256", "")
+    if "x-amz-date" not in fields["headers"].split(";"):
         raise Refused(403, "AccessDenied")
-    lines = [f"{name}:{request.headers.get(name, '').strip()}\n" for name in names]
+    signature = _signature(request, fields["headers"], fields["scope"], moment, payload)
+    if signature != fields["signature"]:
+        raise Refused(403, "SignatureDoesNotMatch")
+
+
+def _check_presigned(request: web.BaseRequest) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html"""
+    if "Authorization" in request.headers:
+        raise Refused(400, "InvalidArgument")
+    query = request.query
+    moment = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    if moment + timedelta(seconds=int(query["X-Amz-Expires"])) < datetime.now(UTC):
+        raise Refused(403, "AccessDenied")
+    key, _, scope = query["X-Amz-Credential"].partition("/")
+    signature = _signature(
+        request, query["X-Amz-SignedHeaders"], scope, query["X-Amz-Date"], "UNSIGNED-PAYLOAD"
+    )
+    if key != ACCESS_KEY or signature != query["X-Amz-Signature"]:
+        raise Refused(403, "SignatureDoesNotMatch")
+
+
+def _signature(request: web.BaseRequest, signed: str, scope: str, moment: str, payload: str) -> str:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html"""
+    path, _, query = request.raw_path.partition("?")
+    names = signed.split(";")
+    if "host" not in names:
+        raise Refused(403, "AccessDenied")
     canonical = "\n".join(
         [
             request.method,
             path,
-            "&".join(sorted(query.split("&"))),
-            "".join(lines),
-            fields["headers"],
-            request.headers.get("x-amz-content-sha256", ""),
+            "&".join(sorted(pair for pair in query.split("&") if not pair.startswith("X-Amz-Signature="))),
+            "".join(f"{name}:{request.headers.get(name, '').strip()}\n" for name in names),
+            signed,
+            payload,
         ]
     )
     hashed = hashlib.sha256(canonical.encode()).hexdigest()
-    text = f"AWS4-HMAC-SHA256\n{request.headers['x-amz-date']}\n{fields['scope']}\n{hashed}"
     key = f"AWS4{SECRET_KEY}".encode()
-    for step in (*fields["scope"].split("/"), text):
+    text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashed}"
+    for step in (*scope.split("/"), text):
         key = hmac.digest(key, step.encode(), "sha256")
-    if key.hex() != fields["signature"]:
-        raise Refused(403, "SignatureDoesNotMatch")
+    return key.hex()
 
 
 async def _send(request: web.BaseRequest, answer: Answer, stop: asyncio.Event) -> web.StreamResponse:

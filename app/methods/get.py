@@ -8,6 +8,7 @@ from app.dates import http_date
 from app.errors import PreconditionFailed, problem_of
 from app.headers import EntityTag, byte_range, if_range
 from app.listing import listing_answer
+from app.offload import HandOver, open_or_hand_over
 from app.request import DavRequest
 from app.storage.base import Changed, Entry, IsACollection, Opened, RangeUnsatisfiable
 
@@ -49,12 +50,14 @@ async def _get_file(request: DavRequest) -> Answer:
         elif wanted is not None:
             expect = validator.tag
     try:
-        opened = await request.storage.open(request.path, wanted, expect)
+        opened = await open_or_hand_over(request, wanted, expect)
     except RangeUnsatisfiable as error:
         return _unsatisfiable(error)
     except Changed:  # If-Range is not met: then the whole (RFC 9110 section 13.1.5)
         wanted = None
-        opened = await request.storage.open(request.path)
+        opened = await open_or_hand_over(request, None, None)
+    if isinstance(opened, HandOver):
+        return opened.answer(_description(opened.entry), ranged=wanted is not None)
     return await _file_answer(opened, ranged=wanted is not None)
 
 
@@ -76,11 +79,14 @@ async def _file_answer(opened: Opened, *, ranged: bool) -> Answer:
 def file_headers(entry: Entry, length: int) -> RawHeaders:
     """Return the headers of a file of which `length` bytes are sent."""
     return [
-        (b"content-type", entry.content_type.encode()),
         (b"content-length", b"%d" % length),
         (b"accept-ranges", b"bytes"),
-        *_validators(entry),
+        *_description(entry),
     ]
+
+
+def _description(entry: Entry) -> RawHeaders:
+    return [(b"content-type", entry.content_type.encode()), *_validators(entry)]
 
 
 def _validators(entry: Entry) -> RawHeaders:

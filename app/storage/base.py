@@ -11,7 +11,7 @@ import mimetypes
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from app.byte_range import ByteRange
 from app.path import DavPath
@@ -149,6 +149,35 @@ class Opened(Protocol):
 
     async def aclose(self) -> None:
         """Free what stands behind it; safe to call at any time, and twice."""
+        ...
+
+
+class LocalFile(NamedTuple):
+    """A file that others on this host can read by its name."""
+
+    segments: tuple[str, ...]
+    """The way to it from the folder that holds the roots of all users; no symbolic link is on it."""
+
+
+class SignedUrl(NamedTuple):
+    """A URL at which anybody may GET the file within the next seconds. It is a secret."""
+
+    url: str
+    """Percent-encoded as it must be sent, with an If-Match of the entry's etag."""
+
+
+Source: TypeAlias = LocalFile | SignedUrl
+
+
+@runtime_checkable
+class Offloading(Protocol):
+    """What an Opened can do whose bytes somebody else may fetch from where they lie."""
+
+    async def source(self) -> Source | None:
+        """Say where the whole file can be had; None where that could become another one unnoticed.
+
+        It can be asked for after `aclose`, too.
+        """
         ...
 
 

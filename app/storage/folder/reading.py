@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from threading import Lock
@@ -15,6 +16,7 @@ from app.storage.base import (
     Changed,
     Entry,
     IsACollection,
+    LocalFile,
     NotFound,
     RangeUnsatisfiable,
     Unavailable,
@@ -26,6 +28,8 @@ FIRST_BYTES: Final = 256 * 1024
 """So much is read by the call that opens the file; a smaller one is closed by it, too."""
 
 BLOCK_BYTES: Final = 512 * 1024
+
+_SETTLED_SECONDS: Final = 2
 
 # Not blocking, in case a FIFO took the file's place just now.
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -114,6 +118,16 @@ class OpenFile:
                     os.close(file)
             finally:
                 self._reading.release()
+
+    async def source(self) -> LocalFile | None:
+        """Say where the file lies, unless one that replaced it now could have the same time and size.
+
+        Who opens it by its name can compare nothing else, and the time in whole seconds only.
+        """
+        modified = self.entry.modified
+        if modified is None or modified > time.time() - _SETTLED_SECONDS:
+            return None
+        return LocalFile(self._root.below_shared(self._path))
 
     async def aclose(self) -> None:
         self.close()

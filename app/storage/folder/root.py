@@ -130,6 +130,11 @@ class Root:
         self._identity: tuple[int, int] | None = None
         self._oddities: set[tuple[str, ...]] = set()
 
+    def below_shared(self, path: DavPath) -> tuple[str, ...]:
+        """Return the names that lead from the folder that holds the roots of all users to a resource."""
+        shared = self.folder if self._within is None else self._within.folder
+        return (*self.folder.relative_to(shared).parts, *path.segments)
+
     def prepare(self, path: DavPath) -> None:
         """Make the folder where it is missing, and remember which one it is. Raises StorageError."""
         with self.errors(path, missing=Unavailable):

@@ -5,8 +5,10 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_plus
 from xml.sax.saxutils import unescape
@@ -16,6 +18,13 @@ from app.storage.base import Unavailable
 from app.storage.s3.sender import Sender
 
 _QUOTES: Final = {"&quot;": '"', "&#34;": '"', "&apos;": "'"}
+
+
+# The order in which Amazon and most others write the elements; any other is read one by one.
+_USUAL_KEY: Final = re.compile(
+    r"<Contents><Key>([^<]*)</Key><LastModified>([^<]{19})[^<]*</LastModified><ETag>([^<]*)</ETag>"
+    r"(?:<Checksum[^>]*>[^<]*</Checksum[^>]*>)*<Size>(\d+)</Size>"
+)
 
 
 class Key(NamedTuple):
@@ -81,7 +90,7 @@ def parse_page(body: bytes) -> Page:
     end = text.find("</ListBucketResult>")
     if "<ListBucketResult" not in text[:300] or end < 0:
         raise BrokenPage
-    keys = [_key(block) for block in _blocks(text, "Contents")]
+    keys = _keys(text)
     prefixes = [_name(_inner(block, "Prefix")) for block in _blocks(text, "CommonPrefixes")]
     # Outside the blocks, so that no key can pose for one of these.
     frame = _without(text, ("Contents", "CommonPrefixes"))
@@ -92,6 +101,21 @@ def parse_page(body: bytes) -> Page:
     else:
         token = ""
     return Page(keys, prefixes, token)
+
+
+def _keys(text: str) -> list[Key]:
+    found = _USUAL_KEY.findall(text)
+    if len(found) == text.count("<Contents>"):
+        return [
+            Key(_name(name), int(size), _seconds(modified), _plain(etag))
+            for name, modified, etag, size in found
+        ]
+    return [_key(block) for block in _blocks(text, "Contents")]
+
+
+@lru_cache(maxsize=4096)
+def _seconds(modified: str) -> int:
+    return int(datetime.fromisoformat(f"{modified}+00:00").timestamp())
 
 
 def _blocks(text: str, tag: str) -> list[str]:
@@ -127,7 +151,7 @@ def _key(block: str) -> Key:
     return Key(
         _name(_inner(block, "Key")),
         int(_inner(block, "Size")),
-        int(datetime.fromisoformat(f"{_inner(block, 'LastModified')[:19]}+00:00").timestamp()),
+        _seconds(_inner(block, "LastModified")[:19]),
         _plain(_inner(block, "ETag")),
     )
 

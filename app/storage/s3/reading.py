@@ -12,7 +12,8 @@ import aiohttp
 from app.byte_range import ByteRange
 from app.dates import parse_date
 from app.path import DavPath
-from app.storage.base import Changed, Entry, NotFound, RangeUnsatisfiable, Unavailable
+from app.storage.base import Changed, Entry, NotFound, RangeUnsatisfiable, SignedUrl, Unavailable
+from app.storage.s3.presigned import presigned
 from app.storage.s3.sender import Sender
 
 logger: Final = logging.getLogger("zotshelf")
@@ -67,6 +68,9 @@ class OpenedObject:
         spot = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if spot is None or int(spot[1]) != position or response.headers.get("ETag") != self.entry.etag:
             raise Unavailable(self.entry.path, "S3 did not go on where it was asked to")
+
+    async def source(self) -> SignedUrl | None:
+        return await presigned(self._sender, self._key, self.entry, self._response.headers)
 
     async def aclose(self) -> None:
         # A connection whose body was read to its end is free for the next request, any other is closed.

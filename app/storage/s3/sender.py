@@ -73,6 +73,10 @@ class Sender:
     async def aclose(self) -> None:
         await self._http.close()
 
+    def url(self, key: str) -> str:
+        """Return the address of a key, percent-encoded, without a query."""
+        return f"{self.connection.base}/{quote(key, safe='/~', errors='surrogateescape')}"
+
     async def call(
         self,
         path: DavPath,
@@ -120,8 +124,7 @@ class Sender:
         *,
         streamed: bool,
     ) -> tuple[aiohttp.ClientResponse, int, bytes]:
-        quoted = quote(key, safe="/~", errors="surrogateescape")
-        url = f"{self.connection.base}/{quoted}{'?' if query else ''}{query}"
+        url = f"{self.url(key)}{'?' if query else ''}{query}"
         seconds = max(PATIENCE, silence) + len(body) / _SLOWEST_UPLOAD
         deadline = asyncio.get_running_loop().time() + seconds
         attempt = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
@@ -21,3 +21,13 @@ def sign(
     request = AWSRequest(method, url, headers=headers)
     _UnsignedPayloadAuth(credentials, "s3", region).add_auth(request)
     return dict(request.headers.items())
+
+
+def presign(
+    url: str, headers: dict[str, str], credentials: ReadOnlyCredentials, region: str, seconds: int
+) -> str:
+    """Return `url` with a signature for a GET with `headers`, good for `seconds` from now."""
+    request = AWSRequest("GET", url, headers=headers)
+    S3SigV4QueryAuth(credentials, "s3", region, seconds).add_auth(request)
+    signed: str = request.url
+    return signed

@@ -30,7 +30,8 @@ from app.storage.remembered import Known, Remembered
 from app.storage.s3.copying import Copier
 from app.storage.s3.deletion import delete_key, delete_tree
 from app.storage.s3.keys import Keys
-from app.storage.s3.listing import Key, Page, pages, read_page
+from app.storage.s3.listing import Key, Page, read_page
+from app.storage.s3.ranges import pages_in_ranges
 from app.storage.s3.reading import entry_of, open_object
 from app.storage.s3.records import S3Records
 from app.storage.s3.sender import Sender
@@ -97,7 +98,7 @@ class S3Storage:
         return Listing(entry, self._pages(path, prefix, first))
 
     async def _pages(self, path: DavPath, prefix: str, first: Page) -> AsyncIterator[Entries]:
-        async for page in pages(self._sender, path, prefix, first, delimiter=True):
+        async for page in pages_in_ranges(self._sender, path, prefix, first):
             entries = []
             for key in page.keys:
                 member = None if key.key == prefix else self._keys.member(path, prefix, key.key)

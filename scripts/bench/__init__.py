@@ -1,0 +1,1 @@
+"""The benchmark: this server and its peers side by side, doing what Zotero's file sync does."""
