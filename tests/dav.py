@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, fromstring, tostring
 
@@ -172,6 +174,7 @@ class Dav:
         return element.text if status == 200 else None
 
 
+@contextmanager
 def signed_in(server: Server, user: str, *, folder: str = "") -> Iterator[Dav]:
     """Yield a client of the user whose collection is `folder`, or one that is made now."""
     with httpx.Client(
@@ -189,13 +192,17 @@ def signed_in(server: Server, user: str, *, folder: str = "") -> Iterator[Dav]:
 
 
 def awake_user(server: Server) -> str:
-    """Return a user whose root has a lock somewhere, so that no other lock has to wait for seconds.
+    """Return a user of the server whose root has a lock and a property somewhere.
 
-    One for each server: the first lock of a root waits.
+    The first lock and the first property of a root wait for seconds; no other does.
     """
     if server.url not in _AWAKE:
         user = server.new_user()
-        for dav in signed_in(server, user):
-            dav.lock("awake")
+        with signed_in(server, user) as dav:
+            dav.mkcol("for properties")
+            with ThreadPoolExecutor() as threads:
+                done = threads.submit(dav.lock, "awake"), threads.submit(dav.set_prop, "for properties", "x")
+            for one in done:
+                one.result()
         _AWAKE[server.url] = user
     return _AWAKE[server.url]
