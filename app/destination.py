@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -56,12 +57,22 @@ def local_path(url: str, headers: Headers, base: tuple[str, ...]) -> DavPath | N
 
 def _same_server(netloc: str, scheme: str, headers: Headers) -> bool:
     wanted = _authority(netloc, scheme)
-    names = (headers.single(b"host"), headers.listed(b"x-forwarded-host"))
-    return any(name is not None and _authority(name, scheme) == wanted for name in names)
+    # Each proxy on the way may have added the name it was called by.
+    forwarded = (headers.listed(b"x-forwarded-host") or "").split(",")
+    names = [headers.single(b"host") or "", *forwarded]
+    return any(name.strip() and _authority(name, scheme) == wanted for name in names)
 
 
 def _authority(text: str, scheme: str) -> tuple[str, str]:
-    host, colon, port = text.strip().lower().rpartition(":")
+    text = text.strip().lower()
+    host, colon, port = text.rpartition(":")
     if not colon or port.endswith("]"):  # no port, or the end of an IPv6 address
-        host, port = text.strip().lower(), ""
-    return host.rstrip("."), port or _PORTS[scheme]
+        host, port = text, ""
+    return _one_spelling(host), port or _PORTS[scheme]
+
+
+def _one_spelling(host: str) -> str:
+    try:
+        return IPv6Address(host.strip("[]")).compressed
+    except ValueError:
+        return host.rstrip(".")

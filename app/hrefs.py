@@ -17,8 +17,10 @@ def own_href(request: DavRequest, *, is_collection: bool) -> str:
 
 def href_of(request: DavRequest, path: DavPath) -> str:
     """Return the href of a resource; of those below the requested one it begins with the path as written."""
-    if path != request.path and not request.path.contains(path):
+    if path == request.path:
+        return request.written
+    if not request.path.contains(path):
         return DavPath(request.base + path.segments, slash=path.slash).href()
     below = path.segments[len(request.path.segments) :]
     href = own_href(request, is_collection=True) + "/".join(map(quote_name, below))
-    return f"{href}/" if path.slash and below else href
+    return f"{href}/" if path.slash else href

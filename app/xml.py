@@ -84,15 +84,17 @@ def parse_propertyupdate(body: bytes) -> list[tuple[str, str | None]]:
 
 
 def _language(*inner_to_outer: Element) -> str | None:
-    return next(filter(None, (element.get(_LANG) for element in inner_to_outer)), None)
+    languages = (element.get(_LANG) for element in inner_to_outer)
+    return next((language for language in languages if language is not None), None)
 
 
 def _standalone(prop: Element, language: str | None) -> str:
     """Return a property's element as XML that can stand anywhere, its inherited language with it."""
-    if language is not None and prop.get(_LANG) is None:
+    if language and prop.get(_LANG) is None:
         prop.set(_LANG, language)
     prop.tail = None
-    return tostring(prop, encoding="unicode", short_empty_elements=True)
+    # A carriage return that is written as such is read as a newline (XML 1.0 section 2.11).
+    return tostring(prop, encoding="unicode", short_empty_elements=True).replace("\r", "&#13;")
 
 
 class LockInfo(NamedTuple):

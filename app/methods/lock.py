@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 from app.answer import Answer
 from app.errors import BadRequest, ForeignLock, LockConflict, PreconditionFailed, WrongToken
-from app.gate import check, find, locked_as_error, writing
+from app.gate import find, locked_as_error, writing
 from app.headers import BadHeader, Depth, Headers, depth, timeout
 from app.journal.locks import DEFAULT_SECONDS, NoSuchLock, NotTheOwner
 from app.journal.state import Lock, Locked, Touch
@@ -29,8 +29,6 @@ async def lock(request: DavRequest) -> Answer:
     if wanted is Depth.ONE:
         raise BadRequest("LOCK takes a depth of 0 or infinity")
     exists = await find(request, request.path) is not None
-    if not exists:
-        await check(request, [Touch(request.path.parent)])
     granted = await _grant(request, info, Touch(request.path, wanted is Depth.INFINITY), seconds)
     created = False
     if not exists:
