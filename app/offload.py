@@ -11,11 +11,11 @@ import logging
 from typing import Final, NamedTuple
 
 from app.answer import Answer, RawHeaders
+from app.byte_range import ByteRange
 from app.headers import Headers, if_range
 from app.path import DavPath, quote_name
 from app.request import DavRequest
 from app.storage.base import (
-    ByteRange,
     Entry,
     LocalFile,
     Offloading,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.answer import http_date
+from app.dates import http_date
 from app.offload import SMALL_BYTES
 from tests.offloading import OLD, USER, Pair, pair, put_old, requested
 from tests.s3_bucket import Object

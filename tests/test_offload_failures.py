@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from app.answer import http_date
+from app.dates import http_date
 from app.storage.s3.presigned import HIDDEN
 from tests.offloading import OLD, USER, Pair, Proxied, nginx, pair, put_old, requested, site
 from tests.s3_faults import Altered, Cut, Fault, Lost, Meanwhile, Refuse
