@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import cache
 from itertools import filterfalse
@@ -60,12 +61,13 @@ async def listing_answer(request: DavRequest) -> Answer:
 
 async def _members(listing: Listing) -> AsyncIterator[Entry]:
     held: list[Entry] = []
-    async for page in listing.pages:
-        held += page
-        if len(held) >= MOST_SORTED:
-            for entry in sorted(held, key=_rank):
-                yield entry
-            held.clear()
+    async with aclosing(listing.pages) as pages:
+        async for page in pages:
+            held += page
+            if len(held) >= MOST_SORTED:
+                for entry in sorted(held, key=_rank):
+                    yield entry
+                held.clear()
     for entry in sorted(held, key=_rank):
         yield entry
 

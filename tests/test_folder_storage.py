@@ -669,7 +669,7 @@ async def test_a_listing_comes_in_pages_and_may_be_left_early(
     pages = (await storage.list(path(""))).pages
     assert 1 <= len(await anext(pages)) <= 1000
     assert descriptors() > before
-    await pages.aclose()  # type: ignore[attr-defined]  # it is a generator
+    await pages.aclose()
     assert descriptors() == before
     never_begun = await storage.list(path(""))
     assert descriptors() > before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from html.parser import HTMLParser
 from urllib.parse import quote
 
@@ -111,7 +111,7 @@ def test_nothing_on_the_page_runs_or_is_fetched(client: httpx.Client) -> None:
 async def test_a_collection_too_large_to_hold_is_sorted_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "MOST_SORTED", 4)
 
-    async def pages() -> AsyncIterator[list[Entry]]:
+    async def pages() -> AsyncGenerator[list[Entry], None]:
         for page in (["d", "b"], ["c", "a"], ["f", "e"]):
             yield [Entry(DavPath((name,)), False, 0, None, '"e"') for name in page]
 

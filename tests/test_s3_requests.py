@@ -145,7 +145,7 @@ async def test_a_listing_that_saw_the_marker_spares_the_look_for_it(s3: StandIn,
     assert s3.operations() == [LIST, "PUT", "HEAD", "DELETE"]
 
 
-@pytest.mark.parametrize(("count", "pages"), [(999, 1), (1000, 2), (2500, 3)])
+@pytest.mark.parametrize(("count", "pages"), [(999, 1), (1000, 2), (1999, 2)])
 async def test_a_listing_costs_a_request_for_each_thousand(
     s3: StandIn, storage: S3Storage, count: int, pages: int
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 
 from app.answer import Answer
 from app.errors import InfiniteDepth
@@ -65,14 +66,15 @@ async def _tree(
     waiting = [(base, listing)]
     while waiting:
         href, listing = waiting.pop()
-        async for page in listing.pages:
-            members = [(_member_href(href, entry), entry) for entry in page]
-            if members:
-                yield "".join(response(name, properties(entry)) for name, entry in members).encode()
-            if whole:
-                for name, entry in members:
-                    if entry.is_collection:
-                        waiting.append((name, await request.storage.list(entry.path)))
+        async with aclosing(listing.pages) as pages:
+            async for page in pages:
+                members = [(_member_href(href, entry), entry) for entry in page]
+                if members:
+                    yield "".join(response(name, properties(entry)) for name, entry in members).encode()
+                if whole:
+                    for name, entry in members:
+                        if entry.is_collection:
+                            waiting.append((name, await request.storage.list(entry.path)))
     yield MULTISTATUS_CLOSE.encode()
 
 

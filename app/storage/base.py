@@ -8,7 +8,7 @@ is decided elsewhere.
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -186,7 +186,7 @@ class Listing:
     """A collection's own entry and its members, page by page (a page may be empty)."""
 
     entry: Entry
-    pages: AsyncIterator[list[Entry]]
+    pages: AsyncGenerator[list[Entry], None]
     """Raises StorageError when the listing breaks; members come in the store's order."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Executor
 from itertools import islice
 from typing import Final
@@ -117,7 +117,7 @@ class Members:
         except FileNotFoundError:
             return None
 
-    async def pages(self) -> AsyncIterator[list[Entry]]:
+    async def pages(self) -> AsyncGenerator[list[Entry], None]:
         """Yield the members page by page; raises StorageError."""
         try:
             page, self._first = self._first, []

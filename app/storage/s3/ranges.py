@@ -9,7 +9,8 @@ wrong guess costs a request, never a member.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Final
 
 from app.path import DavPath
@@ -21,7 +22,9 @@ MOST_RANGES: Final = 8
 _WAITING_PAGES: Final = 2
 
 
-async def pages_in_ranges(sender: Sender, path: DavPath, prefix: str, first: Page) -> AsyncIterator[Page]:
+async def pages_in_ranges(
+    sender: Sender, path: DavPath, prefix: str, first: Page
+) -> AsyncGenerator[Page, None]:
     """Yield all pages of the direct members, `first` and then the others in any order.
 
     Takes one request a thousand members, up to two thousand; beyond that at most MOST_RANGES more.
@@ -41,8 +44,9 @@ async def pages_in_ranges(sender: Sender, path: DavPath, prefix: str, first: Pag
     if not second.token:
         return
     bounds = split(prefix, _names(first), _names(second))
-    async for page in _merged(sender, path, prefix, second.token, bounds):
-        yield page
+    async with aclosing(_merged(sender, path, prefix, second.token, bounds)) as merged:
+        async for page in merged:
+            yield page
 
 
 def split(prefix: str, first: list[str], second: list[str]) -> list[str]:
@@ -63,7 +67,7 @@ def split(prefix: str, first: list[str], second: list[str]) -> list[str]:
 
 async def _merged(
     sender: Sender, path: DavPath, prefix: str, token: str, bounds: list[str]
-) -> AsyncIterator[Page]:
+) -> AsyncGenerator[Page, None]:
     ready: asyncio.Queue[Page | Exception | None] = asyncio.Queue(_WAITING_PAGES)
 
     async def list_range(token: str, after: str, until: str) -> None:

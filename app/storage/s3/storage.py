@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from contextlib import aclosing, nullcontext
 from typing import TypeAlias
 
 from app.byte_range import ByteRange
@@ -97,18 +97,19 @@ class S3Storage:
             raise
         return Listing(entry, self._pages(path, prefix, first))
 
-    async def _pages(self, path: DavPath, prefix: str, first: Page) -> AsyncIterator[Entries]:
-        async for page in pages_in_ranges(self._sender, path, prefix, first):
-            entries = []
-            for key in page.keys:
-                member = None if key.key == prefix else self._keys.member(path, prefix, key.key)
-                if member is not None:
-                    entries.append(Entry(member, False, key.size, key.modified, key.etag))
-            for name in page.prefixes:
-                member = self._keys.member(path, prefix, name)
-                if member is not None:
-                    entries.append(Entry(member, True, 0, None, None))
-            yield entries
+    async def _pages(self, path: DavPath, prefix: str, first: Page) -> AsyncGenerator[Entries, None]:
+        async with aclosing(pages_in_ranges(self._sender, path, prefix, first)) as found:
+            async for page in found:
+                entries = []
+                for key in page.keys:
+                    member = None if key.key == prefix else self._keys.member(path, prefix, key.key)
+                    if member is not None:
+                        entries.append(Entry(member, False, key.size, key.modified, key.etag))
+                for name in page.prefixes:
+                    member = self._keys.member(path, prefix, name)
+                    if member is not None:
+                        entries.append(Entry(member, True, 0, None, None))
+                yield entries
 
     async def open(self, path: DavPath, wanted: ByteRange | None = None, expect: str | None = None) -> Opened:
         if path.slash or path.is_root:

@@ -1,0 +1,81 @@
+"""Large collections, listed in several ranges of keys at once: every member once, for few requests more."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable
+from math import ceil
+
+import pytest
+
+from app.storage.base import StorageError
+from app.storage.s3.ranges import MOST_RANGES, split
+from app.storage.s3.storage import S3Storage
+from tests.s3_faults import Refuse
+from tests.s3_stand_in import StandIn
+from tests.storages import names, path
+
+ALPHABET = "23456789ABCDEFGHIJKLMNPQRSTUVWXYZ"
+
+
+def zotero(count: int) -> list[str]:
+    chance = random.Random(count)
+    keys = {"".join(chance.choices(ALPHABET, k=8)) for _ in range(count // 2 + 1)}
+    return sorted(key + ending for key in keys for ending in (".prop", ".zip"))[:count]
+
+
+FAMILIES: dict[str, Callable[[int], list[str]]] = {
+    "zotero": zotero,
+    "numbered": lambda count: [f"IMG_{number:06}.jpg" for number in range(count)],
+    "numbers of any length": lambda count: [str(number) for number in range(count)],
+    "collections among files": lambda count: [
+        f"{number:05}{'/' if number % 3 == 0 else '.pdf'}" for number in range(count)
+    ],
+    "one beginning, late": lambda count: [*(f"a{number:05}" for number in range(count - 3)), "b", "y", "z"],
+    "beyond ASCII": lambda count: [f"{chr(0x3042 + number % 80)}{number:05}" for number in range(count)],
+    "blanks and percents": lambda count: [f"{number % 7} %{number:05}+&" for number in range(count)],
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("count", [2001, 2999, 5200])
+async def test_every_member_is_listed_once(s3: StandIn, storage: S3Storage, family: str, count: int) -> None:
+    expected = FAMILIES[family](count)
+    s3.bucket.fill("many/", *(f"many/{name}" for name in expected))
+    assert await names(storage, "many/") == sorted(expected)
+    asked = s3.operations()
+    assert set(asked) == {"GET list-type"}
+    assert ceil((count + 1) / 1000) <= len(asked) <= ceil((count + 1) / 1000) + MOST_RANGES
+
+
+def test_zoteros_names_are_parted_evenly() -> None:
+    keys = [f"lib/zotero/{name}" for name in zotero(20_000)]
+    bounds = split("lib/zotero/", keys[:1000], keys[1000:2000])
+    edges = [keys[1999], *bounds, "\U0010ffff"]
+    parts = [sum(low < key <= high for key in keys) for low, high in itertools.pairwise(edges)]
+    assert len(parts) == MOST_RANGES
+    assert max(parts) < 2 * min(parts)
+
+
+@pytest.mark.parametrize("occurrence", [2, 3, 5])
+async def test_a_range_that_breaks_breaks_the_listing(
+    s3: StandIn, storage: S3Storage, occurrence: int
+) -> None:
+    s3.bucket.fill("many/", *(f"many/{name}" for name in zotero(8000)))
+    s3.fail(Refuse("GET", status=403, code="AccessDenied", skip=occurrence - 1))
+    with pytest.raises(StorageError):
+        await names(storage, "many/")
+
+
+async def test_a_listing_that_nobody_reads_to_its_end_leaves_nothing_running(
+    s3: StandIn, storage: S3Storage
+) -> None:
+    s3.bucket.fill("many/", *(f"many/{name}" for name in zotero(8000)))
+    for pages in range(4):
+        listing = await storage.list(path("many/"))
+        for _ in range(pages):
+            await anext(listing.pages)
+        await listing.pages.aclose()
+    assert [task for task in asyncio.all_tasks() if "app/storage" in repr(task)] == []
