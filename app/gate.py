@@ -22,7 +22,7 @@ async def admit(request: DavRequest) -> None:
         return
     request.tokens = submitted_tokens(lists)
     asks_etag = any(condition.etag is not None for wanted in lists for condition in wanted.conditions)
-    locks_on = await request.locks.finder()
+    locks_on = await request.locks.finder(request.began)
 
     async def facts_of(tag: str | None) -> Facts:
         path = request.path if tag is None else local_path(tag, request.headers, request.base)
@@ -59,7 +59,7 @@ async def check(request: DavRequest, touches: Sequence[Touch]) -> None:
     """See whether the locks let the request change what is touched. Raises LockedError."""
     with_hrefs = locked_as_error(request)
     try:
-        await request.locks.check(touches, request.tokens, request.user)
+        await request.locks.check(touches, request.tokens, request.user, request.began)
     except Locked as error:
         raise with_hrefs(error) from None
 

@@ -11,6 +11,7 @@ from starlette.types import Receive
 from app.conditions import Preconditions
 from app.errors import BodyTooLarge, ClientGone, ClientTimeout
 from app.headers import Headers, body_size, content_length
+from app.journal.clock import clock
 from app.journal.locks import Locks
 from app.journal.properties import Properties
 from app.path import DavPath
@@ -43,6 +44,8 @@ class DavRequest:
     """Whether nginx sends files; see app.offload."""
     tokens: frozenset[str] = frozenset()
     """The lock tokens that the request submits."""
+    began: float = field(default_factory=clock)
+    """What was true at any time since then need not be asked for again."""
 
     @property
     def storage(self) -> Storage:

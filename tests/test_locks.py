@@ -426,12 +426,22 @@ async def test_locks_that_nobody_released_do_not_keep_the_journal_awake(
     assert (await state(records)).at_rest
 
 
-async def test_while_there_are_locks_nothing_is_trusted(one: Locks, records: Line) -> None:
+async def test_while_there_are_locks_every_change_asks(
+    one: Locks, other: Locks, records: Line, clock: Machine
+) -> None:
     held = await lock(one)
-    await one.are_none()
-    asked = len(records.requests)
+    began = clock()
+    records.requests.clear()
     assert not await one.are_none()
-    assert len(records.requests) > asked
-    await one.check(A, (held.token,), "ann")
-    with pytest.raises(Locked):
-        await one.check(A, (), "ann")
+    assert records.requests == []
+    for _ in range(2):
+        await one.check(A, (held.token,), "ann")
+    assert len(records.requests) == 2
+    # What was asked within a request is not asked again.
+    for _ in range(2):
+        with pytest.raises(Locked):
+            await one.check(A, (), "ann", began)
+        assert (await one.finder(began))(path("a")) != []
+    assert len(records.requests) == 2
+    await other.unlock(held.path, held.token, "ann")
+    await one.check(A, (), "ann")

@@ -77,6 +77,11 @@ class Journal:
         return self._known_at if trusted else None
 
     @property
+    def was_at_rest(self) -> bool:
+        """Whether it was at rest, or nothing is known of it, when this server last heard of it."""
+        return self._state.at_rest
+
+    @property
     def has_no_properties(self) -> bool:
         """Whether it may be trusted, without asking, that there are neither locks nor properties."""
         return self.at_rest_at is not None and not self._state.props
@@ -91,12 +96,16 @@ class Journal:
         """For how long this server has known that there are properties, since last there were none."""
         return self._filled.seconds
 
-    async def state(self) -> State:
-        """Return the state as it is in the storage now. It goes on changing in the caller's hands."""
-        began = self.clock()
+    async def state(self, since: float | None = None) -> State:
+        """Return the state as it is in the storage now, or was at some time after `since` by `clock`.
+
+        It goes on changing in the caller's hands.
+        """
+        if since is None:
+            since = self.clock()
         async with self._turn():
             # Whoever waited for the same answer as others need not ask again.
-            if self._known_at <= began:
+            if self._known_at <= since:
                 await self._catch_up()
             return self._state
 

@@ -138,28 +138,31 @@ class Locks:
 
         await self._journal.change(decide)
 
-    async def finder(self) -> Finder:
-        """Return what finds the locks that bind a path, by what is known now."""
-        state = await self._state_unless_at_rest()
-        if state is None:
-            return lambda _path: []
-        return _finder(state, await self._journal.now())
+    async def finder(self, since: float | None = None) -> Finder:
+        """Return what finds the locks that bind a path, as known now or at some time after `since`."""
+        if self._journal.at_rest_at is None:
+            state = await self._journal.state(since)
+            if self._journal.at_rest_at is None:
+                return _finder(state, await self._journal.now())
+        return lambda _path: []
+
+    async def check(
+        self, touches: Iterable[Touch], tokens: Collection[str], user: str, since: float | None = None
+    ) -> None:
+        """See, before a body is read, whether a write would be allowed; see State.check_write."""
+        if self._journal.at_rest_at is None:
+            state = await self._journal.state(since)
+            if self._journal.at_rest_at is None:
+                state.check_write(touches, tokens, user, await self._journal.now())
 
     async def are_none(self) -> bool:
-        """Tell whether there have been no locks for a while, asking the storage only now and then."""
-        return await self._state_unless_at_rest() is None
+        """Tell whether there have surely been no locks for a while, asking the storage only now and then."""
+        return await self._at_rest_at() is not None
 
-    async def check(self, touches: Iterable[Touch], tokens: Collection[str], user: str) -> None:
-        """See, before a body is read, whether a write would be allowed; see State.check_write."""
-        state = await self._state_unless_at_rest()
-        if state is not None:
-            state.check_write(touches, tokens, user, await self._journal.now())
-
-    async def _state_unless_at_rest(self) -> State | None:
-        if self._journal.at_rest_at is not None:
-            return None
-        state = await self._journal.state()
-        return None if self._journal.at_rest_at is not None else state
+    async def _at_rest_at(self) -> float | None:
+        if self._journal.at_rest_at is None and self._journal.was_at_rest:
+            await self._journal.state()
+        return self._journal.at_rest_at
 
     @asynccontextmanager
     async def writing(
@@ -214,11 +217,10 @@ class Locks:
 
     async def _obtain(self, leave: _Leave) -> None:
         """Get leave to write or renew it: by trust while the journal is at rest, else by a record."""
-        if not leave.name and await self.are_none():
-            known_at = self._journal.at_rest_at
-            if known_at is not None:
-                leave.until = known_at + self._journal.trust + self._commit
-                return
+        known_at = None if leave.name else await self._at_rest_at()
+        if known_at is not None:
+            leave.until = known_at + self._journal.trust + self._commit
+            return
         began = self._journal.clock()
         leave.name, leave.inside = await self._journal.change(lambda state, now: _begun(leave, state, now))
         leave.until = began + _WRITE_SECONDS

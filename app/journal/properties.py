@@ -24,11 +24,11 @@ class Properties:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    async def all(self) -> Mapping[DavPath, Values]:
-        """Return all dead properties of the root by path, as they are now."""
+    async def all(self, since: float | None = None) -> Mapping[DavPath, Values]:
+        """Return all dead properties of the root by path, as known now or at some time after `since`."""
         if self._journal.has_no_properties:
             return {}
-        return (await self._journal.state()).props
+        return (await self._journal.state(since)).props
 
     async def change(
         self, path: DavPath, new: Values, removed: Collection[str], tokens: Collection[str], user: str
@@ -52,10 +52,12 @@ class Properties:
             # Until then another server may take it that there are no properties to delete or copy.
             await asyncio.sleep(max(self._journal.trust - self._journal.filled_seconds, 0))
 
-    async def check_copy(self, source: DavPath, target: DavPath, *, deep: bool) -> None:
+    async def check_copy(
+        self, source: DavPath, target: DavPath, *, deep: bool, since: float | None = None
+    ) -> None:
         """Raise NoSpace if the properties of a copy would be too many."""
         if not self._journal.has_no_properties:
-            state = await self._journal.state()
+            state = await self._journal.state(since)
             _check_room(target, state, state.copied_props(source, target, deep=deep))
 
     async def gone(self, path: DavPath, kept: Iterable[DavPath] = ()) -> None:

@@ -79,7 +79,7 @@ async def _prepare(
         raise PreconditionFailed
     touches = [*await touched_by_storing(request, target, deep=True), *left]
     await check(request, touches)
-    await request.properties.check_copy(request.path, target, deep=deep)
+    await request.properties.check_copy(request.path, target, deep=deep, since=request.began)
     return touches, old
 
 

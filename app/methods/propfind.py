@@ -39,8 +39,8 @@ async def propfind(request: DavRequest) -> Answer:
 
 async def _beside(request: DavRequest) -> Beside:
     return Beside(
-        await request.properties.all(),
-        await request.locks.finder(),
+        await request.properties.all(request.began),
+        await request.locks.finder(request.began),
         request.base,
         may_lock=request.storage.abilities.records,
     )
