@@ -136,7 +136,8 @@ def _say(text: str) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # called by signal with both
-    # So that every program that was started is stopped.
+    # Not at once, so that every program that was started is stopped.
+    _say("stopped by a signal")
     sys.exit(128 + number)
 
 

@@ -119,8 +119,7 @@ class Bench:
             measure(watch)
         self.samples += watch.samples
         for sample in watch.samples:
-            for fault, number in sample.faults.items():
-                self.say(f"  {sample.phase}: {fault} ({number} times)")
+            self.say(f"  {sample.line()}")
 
     def fresh_folder(self) -> Path:
         """Return an empty folder; what the last one held is gone."""

@@ -27,6 +27,12 @@ class Sample:
     faults: dict[str, int] = field(default_factory=dict)
     """What Zotero would not have taken, and how often."""
 
+    def line(self) -> str:
+        """Say in one line what was measured."""
+        told = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        wrong = "".join(f" {fault} ({number} times)" for fault, number in self.faults.items())
+        return f"{self.phase}: {told}{' WRONG:' if wrong else ''}{wrong}"
+
 
 class Figures:
     """Medians over the runs."""

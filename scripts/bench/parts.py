@@ -93,7 +93,7 @@ def _list(bench: Bench, part: str, seen: Bucket, log: RequestLog) -> None:
         bench.samples.append(raw_pages(seen, _LISTED, part, run))
         for peer, program in bench.peers("s3"):
             if part == LIST_FAR and peer.name == "rclone":
-                continue
+                continue  # it asks for each file singly, and would take many minutes
             bench.one(
                 Watching(part, peer.name, run), peer.start, program, S3Place(seen, _LISTED), measure, log
             )

@@ -24,6 +24,7 @@ class Watch:
     run: int
     log: RequestLog | None = None
     samples: list[Sample] = field(default_factory=list)
+    _cpu: float = 0.0
 
     def jobs(self, phase: str, jobs: Iterable[Job], operations: int, connections: int) -> None:
         """Measure jobs that are so many operations together."""
