@@ -58,16 +58,19 @@ class MemoryRecords:
 
 
 class Hazards:
-    """Pauses of random length, now and then a long one; and how often a request goes wrong."""
+    """Pauses of random length, and how often one is long and a request goes wrong."""
 
-    def __init__(self, dice: random.Random, longest: float, failures: float = 0.0) -> None:
+    def __init__(
+        self, dice: random.Random, longest: float, failures: float = 0.0, often: float = 0.01
+    ) -> None:
         self._dice = dice
         self._longest = longest
         self._failures = failures
+        self._often = often
 
     async def pause(self) -> None:
-        """Wait mostly for a millisecond or two, now and then for up to `longest` seconds."""
-        scale = self._longest if self._dice.random() < 0.01 else 0.004
+        """Wait mostly for a millisecond or two, as often as said for up to `longest` seconds."""
+        scale = self._longest if self._dice.random() < self._often else 0.004
         await asyncio.sleep(self._dice.random() * scale)
 
     def strikes(self) -> bool:

@@ -116,7 +116,8 @@ class Fight:
     hazards: Hazards
     time_outs: tuple[int, int]
     """The shortest and the longest that clients ask for, in seconds."""
-    quiet: float = 0.5
+    paths: Sequence[DavPath]
+    quiet: float
     """The part of the time in which nobody asks for a lock, so that the journal comes to rest."""
     cycle: float = 4.0
     log: Log = field(default_factory=Log)
@@ -178,7 +179,7 @@ class _Client:
         return self._dice.randint(*self._fight.time_outs)
 
     async def _lock(self) -> None:
-        touch = Touch(self._dice.choice(PATHS), self._dice.random() < 0.4)
+        touch = Touch(self._dice.choice(self._fight.paths), self._dice.random() < 0.4)
         scope = self._dice.choice((Scope.EXCLUSIVE, Scope.EXCLUSIVE, Scope.SHARED))
         granted = await self._server.lock(touch, scope, "", self._user, self._seconds())
         self._held = Grant(granted, self._fight.stamp(), granted.expires)
@@ -206,12 +207,12 @@ class _Client:
 
     async def _write(self) -> None:
         known = frozenset(self._known) if self._dice.random() < 0.3 else frozenset()
-        await self._change(self._dice.choice(PATHS), known)
+        await self._change(self._dice.choice(self._fight.paths), known)
 
     async def _write_with_token(self) -> None:
         assert self._held is not None
         lock = self._held.lock
-        inside = [one for one in PATHS if lock.covers(one)]
+        inside = [one for one in self._fight.paths if lock.covers(one)]
         await self._change(self._dice.choice(inside), frozenset({lock.token}))
 
     async def _change(self, where: DavPath, tokens: frozenset[str]) -> None:

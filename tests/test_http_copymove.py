@@ -197,15 +197,16 @@ def test_where_nothing_may_go_nothing_goes(
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "status"),
+    ("method", "source", "target", "status"),
     [
-        pytest.param("s", "s", 403, id="itself"),
-        pytest.param("s", "s/d/new", 403, id="below itself"),
-        pytest.param("missing", "t", 404, id="nothing"),
-        pytest.param("s/f/", "t", 404, id="a file as a collection"),
-        pytest.param("s/f", "missing/t", 409, id="into nothing"),
-        pytest.param("s/f", "other/t", 409, id="into a file"),
-        pytest.param("s", "missing/t", 409, id="a collection into nothing"),
+        pytest.param("COPY", "s", "s", 403, id="itself"),
+        pytest.param("MOVE", "s/f", "s/f", 403, id="a file itself"),
+        pytest.param("MOVE", "s", "s/d/new", 403, id="below itself"),
+        pytest.param("COPY", "missing", "t", 404, id="nothing"),
+        pytest.param("MOVE", "s/f/", "t", 404, id="a file as a collection"),
+        pytest.param("COPY", "s/f", "missing/t", 409, id="into nothing"),
+        pytest.param("MOVE", "s/f", "other/t", 409, id="into a file"),
+        pytest.param("MOVE", "s", "missing/t", 409, id="a collection into nothing"),
     ],
 )
 def test_what_cannot_be_done_leaves_everything_as_it_was(

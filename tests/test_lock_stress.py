@@ -19,14 +19,16 @@ from aiobotocore.session import get_session
 
 from app.journal.journal import Journal
 from app.journal.locks import Locks
+from app.path import DavPath
 from app.storage.base import Records
 from app.storage.folder import FolderStorages
 from app.storage.s3.connection import Connection
 from app.storage.s3.records import S3Records
 from app.storage.s3.sender import Sender
 from tests.journal_store import HazardousRecords, Hazards, MemoryRecords
-from tests.lock_stress import Fight, LockServer, Log
+from tests.lock_stress import PATHS, Fight, LockServer, Log
 from tests.naive_locks import NaiveLocks
+from tests.storages import path
 from tests.stores import S3Store
 
 logger = logging.getLogger("zotshelf.stress")
@@ -61,12 +63,24 @@ def small_skew(hurry: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.journal.state.SKEW_SECONDS", 2.2 * LONGEST_PAUSE)
 
 
-async def fight(records: Sequence[Records], server: Callable[[HazardousRecords, float], LockServer]) -> Log:
-    """Let clients fight on as many servers as there are records, whose own clocks differ by hours."""
+async def fight(
+    records: Sequence[Records],
+    server: Callable[[HazardousRecords, float], LockServer],
+    *,
+    seconds: float = SECONDS,
+    often: float = 0.01,
+    paths: Sequence[DavPath] = PATHS,
+    quiet: float = 0.5,
+) -> Log:
+    """Let clients fight on as many servers as there are records, whose own clocks differ by hours.
+
+    `often` is the part of all pauses that are long, `quiet` that of the time in which nobody locks.
+    """
     dice = random.Random(7)
-    hazardous = [HazardousRecords(one, Hazards(dice, LONGEST_PAUSE, FAILURES)) for one in records]
+    hazardous = [HazardousRecords(one, Hazards(dice, LONGEST_PAUSE, FAILURES, often)) for one in records]
     servers = [server(one, 3600.0 * number) for number, one in enumerate(hazardous)]
-    log = await Fight(servers, time.time, Hazards(dice, LONGEST_PAUSE), (1, 2)).run(SECONDS)
+    commits = Hazards(dice, LONGEST_PAUSE, often=often)
+    log = await Fight(servers, time.time, commits, (1, 2), paths, quiet).run(seconds)
     for one in hazardous:
         await one.settle()
     return log
@@ -86,11 +100,6 @@ def check(log: Log) -> None:
         "refused",
         "written",
     }
-
-
-async def test_in_memory(small_skew: None) -> None:
-    records = MemoryRecords()
-    check(await fight([records, records], locks))
 
 
 async def test_in_a_folder(small_skew: None, tmp_path: Path) -> None:
@@ -124,8 +133,15 @@ async def test_in_a_bucket(
 
 async def test_the_judge_catches_a_scheme_that_deletes_and_creates() -> None:
     records = MemoryRecords()
-    log = await fight([records, records], lambda found, _: NaiveLocks(found))
-    assert log.counts["granted"] > 2 * SECONDS
-    # Not only locks on parents, of which a record for each path knows nothing.
-    assert [one for one, other in log.conflicts() if one.lock.path == other.lock.path]
+    log = await fight(
+        [records, records],
+        lambda found, _: NaiveLocks(found),
+        seconds=6,
+        often=0.2,
+        paths=list(map(path, "0123456789")),  # none below another, of which it knows nothing anyway
+        quiet=0,
+    )
+    assert log.counts["granted"] > 10
+    # Whoever paused between its two steps, on the very same path.
+    assert log.conflicts()
     assert log.forbidden()

@@ -11,13 +11,13 @@ import pytest
 from app.journal import locks as module
 from app.journal.journal import Journal
 from app.journal.locks import Locks, NoSuchLock, NotTheOwner
-from app.journal.state import SKEW_SECONDS, Lock, Locked, Scope, State, Touch
+from app.journal.state import SKEW_SECONDS, Change, Lock, Locked, Scope, State, Touch, dump_lock
 from app.path import DavPath
 from app.storage.base import Busy, Changed, Unavailable
 from tests.journal_store import MemoryRecords, numbers
 from tests.storages import path
 
-TRUST, COMMIT = 0.1, 0.3
+TRUST, COMMIT = 0.1, 0.7
 A = [Touch(path("a"))]
 
 
@@ -84,6 +84,14 @@ def other(other_line: Line, clock: Machine) -> Locks:
     return Locks(Journal(other_line, clock, TRUST), COMMIT)
 
 
+@pytest.fixture
+async def awake(records: Line, clock: Machine) -> None:
+    """Let all servers have heard that there are locks; the first of them is gone."""
+    held = Lock("first", path("first"), False, Scope.EXCLUSIVE, "", "ann", 60, clock() + 60)
+    changes: list[Change] = [{"wake": True}, {"lock": dump_lock(held)}, {"unlock": held.token}]
+    await Journal(records, clock).change(lambda _state, _now: (changes, None))
+
+
 async def lock(
     locks: Locks,
     where: str = "a",
@@ -134,6 +142,7 @@ async def under_way(
     await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.usefixtures("awake")
 async def test_a_lock_of_one_server_binds_the_other(one: Locks, other: Locks) -> None:
     assert await may_write(other)
     held = await lock(one)
@@ -146,6 +155,7 @@ async def test_a_lock_of_one_server_binds_the_other(one: Locks, other: Locks) ->
     assert await may_write(one)
 
 
+@pytest.mark.usefixtures("awake")
 async def test_what_another_server_has_just_locked_can_be_unlocked_and_refreshed_here(
     one: Locks, other: Locks
 ) -> None:
@@ -156,6 +166,7 @@ async def test_what_another_server_has_just_locked_can_be_unlocked_and_refreshed
     await other.unlock(again.path, again.token, "ann")
 
 
+@pytest.mark.usefixtures("awake")
 @pytest.mark.parametrize("where", ["a", "a/b", "a/b/c"])
 async def test_a_deep_lock_is_known_by_its_members(one: Locks, where: str) -> None:
     held = await lock(one, deep=True)
@@ -170,6 +181,7 @@ async def test_a_deep_lock_is_known_by_its_members(one: Locks, where: str) -> No
     assert (await one.finder())(path(where)) == []
 
 
+@pytest.mark.usefixtures("awake")
 @pytest.mark.parametrize(("where", "token"), [("b", ""), ("", ""), ("a/b", ""), ("a", "unknown")])
 async def test_a_lock_is_not_known_elsewhere_nor_by_another_token(one: Locks, where: str, token: str) -> None:
     held = await lock(one)
@@ -179,12 +191,14 @@ async def test_a_lock_is_not_known_elsewhere_nor_by_another_token(one: Locks, wh
         await one.refresh(path(where), {token or held.token}, "ann", 60)
 
 
+@pytest.mark.usefixtures("awake")
 async def test_two_shared_locks_are_not_refreshed_at_once(one: Locks) -> None:
     tokens = {(await lock(one, scope=Scope.SHARED)).token for _ in range(2)}
     with pytest.raises(NoSuchLock):
         await one.refresh(path("a"), tokens, "ann", 60)
 
 
+@pytest.mark.usefixtures("awake")
 async def test_a_lock_expires_for_its_owner_and_then_for_others(
     one: Locks, other: Locks, clock: Machine
 ) -> None:
@@ -201,11 +215,13 @@ async def test_a_lock_expires_for_its_owner_and_then_for_others(
     assert await may_write(one, taken.token)
 
 
+@pytest.mark.usefixtures("awake")
 @pytest.mark.parametrize(("asked", "granted"), [(0, 5), (5, 5), (700, 700), (2**32, 86400)])
 async def test_time_outs_are_bounded(one: Locks, asked: int, granted: int) -> None:
     assert (await lock(one, seconds=asked)).seconds == granted
 
 
+@pytest.mark.usefixtures("awake")
 async def test_locks_are_bounded_in_number_and_size(one: Locks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_LOCKS", 3)
     monkeypatch.setattr(module, "MOST_OWNERS", 10)
@@ -250,12 +266,12 @@ async def test_while_there_are_no_locks_a_write_asks_now_and_then_and_records_no
 
 async def test_a_long_write_keeps_its_trust_by_asking(one: Locks, records: Line) -> None:
     async with under_way(one) as (finish, task):
-        await asyncio.sleep(2 * (TRUST + COMMIT))
+        await asyncio.sleep(1.5 * (TRUST + COMMIT))
         assert not task.done()
         assert records.content == {}
         finish.set()
         await task
-    assert 3 < len(records.requests) < 2 * (TRUST + COMMIT) / TRUST * 2
+    assert 3 < len(records.requests) < 1.5 * (TRUST + COMMIT) / TRUST + 3
 
 
 async def test_a_lock_waits_for_a_write_that_began_in_trust_on_another_server(
@@ -263,7 +279,7 @@ async def test_a_lock_waits_for_a_write_that_began_in_trust_on_another_server(
 ) -> None:
     async with under_way(other) as (finish, writing):
         locking = asyncio.create_task(lock(one))
-        await asyncio.sleep(2 * (TRUST + COMMIT))
+        await asyncio.sleep(1.5 * (TRUST + COMMIT))
         assert not locking.done()
         assert len((await state(records)).writes) == 1
         assert not writing.done()
@@ -292,6 +308,7 @@ async def test_trust_that_has_run_out_is_not_used(one: Locks, other: Locks, cloc
     assert await may_write(other, held.token)
 
 
+@pytest.mark.usefixtures("awake")
 async def test_a_write_is_recorded_while_there_may_be_locks(one: Locks, records: Line) -> None:
     held = await lock(one)
     async with under_way(one, (held.token,)):
@@ -300,6 +317,7 @@ async def test_a_write_is_recorded_while_there_may_be_locks(one: Locks, records:
     assert (await state(records)).writes == {}
 
 
+@pytest.mark.usefixtures("awake")
 async def test_a_lock_waits_for_a_write_whose_own_lock_has_expired_or_gone(
     one: Locks, other: Locks, clock: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +331,7 @@ async def test_a_lock_waits_for_a_write_whose_own_lock_has_expired_or_gone(
         await locking
 
 
+@pytest.mark.usefixtures("awake")
 async def test_a_lock_is_refused_where_a_write_does_not_end(
     one: Locks, other: Locks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +343,7 @@ async def test_a_lock_is_refused_where_a_write_does_not_end(
         assert refused.value.paths == (path("a"),)
 
 
+@pytest.mark.usefixtures("awake")
 @pytest.mark.parametrize(
     ("error", "kept"),
     [
@@ -342,6 +362,7 @@ async def test_a_write_is_noted_as_over_once_it_surely_is(
     assert bool((await state(records)).writes) is kept
 
 
+@pytest.mark.usefixtures("awake")
 async def test_a_write_that_was_broken_off_stays_noted_until_that_expires(
     one: Locks, records: Line, clock: Machine
 ) -> None:
@@ -354,17 +375,19 @@ async def test_a_write_that_was_broken_off_stays_noted_until_that_expires(
     assert (await state(records)).writes == {}
 
 
+@pytest.mark.usefixtures("awake")
 async def test_a_recorded_write_is_renewed_until_it_is_over(
     one: Locks, other: Locks, records: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_WRITE_SECONDS", 0.3)
+    monkeypatch.setattr(module, "_WRITE_SECONDS", 0.8)
     await lock(one, "b")
     async with under_way(one) as (_, writing):
-        await asyncio.sleep(0.9)
+        await asyncio.sleep(1.6)
         assert not writing.done()
         assert len((await state(records)).writes) == 1
 
 
+@pytest.mark.usefixtures("awake")
 async def test_a_write_whose_record_cannot_be_renewed_is_broken_off(
     one: Locks, records: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +399,7 @@ async def test_a_write_whose_record_cannot_be_renewed_is_broken_off(
             await writing
 
 
+@pytest.mark.usefixtures("awake")
 async def test_a_record_that_was_given_up_for_lost_is_not_revived(
     one: Locks, other: Locks, records: Line, clock: Machine
 ) -> None:
@@ -410,12 +434,13 @@ async def test_after_the_last_lock_a_write_puts_the_journal_to_rest(
         assert (await state(records)).at_rest
         found = await numbers(records)
         locking = asyncio.create_task(lock(other))
-        await asyncio.sleep(2 * (TRUST + COMMIT))
+        await asyncio.sleep(1.5 * (TRUST + COMMIT))
         assert not locking.done()
     await locking
     assert len(await numbers(records)) > len(found)
 
 
+@pytest.mark.usefixtures("awake")
 async def test_locks_that_nobody_released_do_not_keep_the_journal_awake(
     one: Locks, records: Line, clock: Machine
 ) -> None:
@@ -426,6 +451,7 @@ async def test_locks_that_nobody_released_do_not_keep_the_journal_awake(
     assert (await state(records)).at_rest
 
 
+@pytest.mark.usefixtures("awake")
 async def test_while_there_are_locks_every_change_asks(
     one: Locks, other: Locks, records: Line, clock: Machine
 ) -> None:
