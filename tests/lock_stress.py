@@ -91,7 +91,11 @@ class Log:
             if touch.deep:
                 inside = [grant for grant in held if touch.path.contains(grant.lock.path)]
                 inside = [grant for grant in inside if grant.lock.path not in write.left_alone]
-                against += [grant for grant in inside if not self._may(write, [grant])]
+                against += [
+                    grant
+                    for grant in inside
+                    if not self._may(write, [one for one in held if one.lock.covers(grant.lock.path)])
+                ]
         return against
 
     def _may(self, write: Write, covering: list[Grant]) -> bool:

@@ -135,8 +135,6 @@ def test_the_owner_is_kept_as_it_was_written(folder_dav: Dav) -> None:
         pytest.param("c/f", "shared", "0", "c/f", "exclusive", "0", id="exclusive after shared"),
         pytest.param("c", "exclusive", "infinity", "c/f", "exclusive", "0", id="below a deep one"),
         pytest.param("c", "exclusive", "infinity", "c/new", "shared", "0", id="new below a deep one"),
-        pytest.param("c/f", "exclusive", "0", "c", "exclusive", "infinity", id="a deep one above"),
-        pytest.param("c/f", "shared", "0", "c", "exclusive", "infinity", id="a deep one above a shared one"),
     ],
 )
 def test_a_conflicting_lock_is_refused_and_named(
@@ -150,6 +148,25 @@ def test_a_conflicting_lock_is_refused_and_named(
     assert refused.status_code == 423
     assert error_of(refused) == (f"{D}no-conflicting-lock", [dav.url(held)])
     assert dav.get("c/new") is None
+
+
+def test_members_whose_locks_stand_in_the_way_are_named(folder_dav: Dav) -> None:
+    dav = folder_dav
+    dav.mkcol("c", "c/d")
+    for name, scope in (("c/d/f", "exclusive"), ("c/g", "shared"), ("c/g", "shared")):
+        dav.lock(name, scope)
+    for where, expected in (
+        ("c", {"c/d/f": 423, "c/g": 423, "c/": 424}),
+        ("c/d", {"c/d/f": 423, "c/d/": 424}),
+    ):
+        answer = dav.send("LOCK", where, lockinfo("exclusive"))
+        assert {one.href: one.status for one in members(answer)} == {
+            dav.url(name): status for name, status in expected.items()
+        }
+        assert "lock-token" not in answer.headers
+    assert dav.locks("c") == []
+    # Depth 0 is in the way of no member.
+    assert dav.send("LOCK", "c", lockinfo("exclusive"), depth="0").status_code == 200
 
 
 def test_shared_locks_stand_side_by_side(dav: Dav) -> None:
@@ -270,7 +287,8 @@ def test_a_member_that_is_locked_survives_and_the_rest_is_deleted(dav: Dav) -> N
         dav.put(file)
     dav.set_prop("c", "of the collection")
     dav.set_prop("c/d/g", "gone")
-    token = dav.lock("c/d/locked%20one")
+    token = dav.lock("c/d/locked%20one", "shared")
+    dav.lock("c/d/locked%20one", "shared")
     answer = dav.send("DELETE", "c")
     assert [(one.href, one.status) for one in members(answer)] == [(dav.url("c/d/locked%20one"), 423)]
     left = members(dav.send("PROPFIND", "c", depth="1"))

@@ -136,6 +136,9 @@ def test_any_holder_of_a_shared_lock_may_write() -> None:
     assert state.check_write([Touch(path("a"))], {"theirs"}, "bob", NOW) == []
     with pytest.raises(Locked):
         state.check_write([Touch(path("a"))], {"theirs"}, "ann", NOW)
+    root = [Touch(DavPath(), True)]
+    assert state.check_write(root, {mine.token}, "ann", NOW) == []
+    assert state.check_write(root, {mine.token}, "bob", NOW) == [path("a")]
 
 
 @pytest.mark.parametrize(

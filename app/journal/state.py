@@ -112,18 +112,19 @@ class State:
         when the touched resources themselves are.
         """
         live = list(self.live_locks(now))
+
+        def opened(path: DavPath) -> bool:
+            # One who shares a lock needs none of the others' tokens.
+            covering = [lock for lock in live if lock.covers(path)]
+            return not covering or any(_holds(lock, tokens, user, now) for lock in covering)
+
         inside: list[DavPath] = []
         for touch in touches:
-            covering = [lock for lock in live if lock.covers(touch.path)]
-            if covering and not any(_holds(lock, tokens, user, now) for lock in covering):
-                raise Locked([lock.path for lock in covering])
+            if not opened(touch.path):
+                raise Locked([lock.path for lock in live if lock.covers(touch.path)])
             if touch.deep:
-                inside += [
-                    lock.path
-                    for lock in live
-                    if touch.path.contains(lock.path) and not _holds(lock, tokens, user, now)
-                ]
-        return inside
+                inside += [lock.path for lock in live if touch.path.contains(lock.path)]
+        return [path for path in dict.fromkeys(inside) if not opened(path)]
 
     def check_lock(self, wanted: Lock, now: float) -> None:
         """See whether the lock can be granted. Raises Locked, or WriteUnderWay."""

@@ -9,13 +9,22 @@ from app.answer import Answer
 from app.errors import BadRequest, ForeignLock, LockConflict, PreconditionFailed, WrongToken
 from app.gate import find, locked_as_error, writing
 from app.headers import BadHeader, Depth, Headers, depth, timeout
+from app.hrefs import href_of, own_href
 from app.journal.locks import DEFAULT_SECONDS, NoSuchLock, NotTheOwner
 from app.journal.state import Lock, Locked, Touch
+from app.methods.multistatus import multistatus_answer
 from app.path import DavPath
 from app.props import active_lock
 from app.request import DavRequest
+from app.status import reason
 from app.storage.base import ABSENT, Body, Changed, IsACollection, StorageError
-from app.xml import LockInfo, lockdiscovery_document, parse_lockinfo
+from app.xml import (
+    MULTISTATUS_CLOSE,
+    MULTISTATUS_OPEN,
+    lockdiscovery_document,
+    parse_lockinfo,
+    status_response,
+)
 
 
 async def lock(request: DavRequest) -> Answer:
@@ -29,7 +38,11 @@ async def lock(request: DavRequest) -> Answer:
     if wanted is Depth.ONE:
         raise BadRequest("LOCK takes a depth of 0 or infinity")
     exists = await find(request, request.path) is not None
-    granted = await _grant(request, info, Touch(request.path, wanted is Depth.INFINITY), seconds)
+    touch = Touch(request.path, wanted is Depth.INFINITY)
+    try:
+        granted = await request.locks.lock(touch, info.scope, info.owner, request.user, seconds)
+    except Locked as error:
+        return _conflict(request, error)
     created = False
     if not exists:
         async with _undone_on_failure(request, granted):
@@ -39,11 +52,17 @@ async def lock(request: DavRequest) -> Answer:
     return answer
 
 
-async def _grant(request: DavRequest, info: LockInfo, touch: Touch, seconds: int) -> Lock:
-    try:
-        return await request.locks.lock(touch, info.scope, info.owner, request.user, seconds)
-    except Locked as error:
-        raise locked_as_error(request, LockConflict)(error) from None
+def _conflict(request: DavRequest, error: Locked) -> Answer:
+    """Name the members whose locks stand in the way (RFC 4918 section 9.10.3).
+
+    Raises LockConflict where it is not only members'.
+    """
+    if not all(map(request.path.contains, error.paths)):
+        raise locked_as_error(request, LockConflict)(error)
+    hrefs = dict.fromkeys(href_of(request, path) for path in error.paths)
+    parts = [status_response(href, reason(423)) for href in hrefs]
+    parts.append(status_response(own_href(request, is_collection=True), reason(424)))
+    return multistatus_answer("".join([MULTISTATUS_OPEN, *parts, MULTISTATUS_CLOSE]).encode())
 
 
 async def _create_empty(request: DavRequest, granted: Lock) -> bool:
