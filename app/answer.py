@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 
 from app.errors import ClientGone, ConnectionCut, Problem
 
@@ -68,15 +68,13 @@ async def deliver(answer: Answer, *, head: bool, receive: Receive, send: Send, p
     `head` leaves the body out. Raises ClientGone when the client went away, ConnectionCut when the
     stream broke after its first byte: the caller must then end without finishing the response.
     """
+    start: Message = {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
     try:
-        await _send(
-            send,
-            {"type": "http.response.start", "status": answer.status, "headers": answer.headers},
-            patience,
-        )
         if answer.stream is None or head:
-            await _send(send, {"type": "http.response.body", "body": b"" if head else answer.body}, patience)
+            body: Message = {"type": "http.response.body", "body": b"" if head else answer.body}
+            await _send(send, patience, start, body)
         else:
+            await _send(send, patience, start)
             await _deliver_stream(answer.stream, receive, send, patience)
     finally:
         if answer.close is not None:
@@ -92,7 +90,7 @@ async def _deliver_stream(
         async for chunk in stream:
             if departure.done():
                 raise ClientGone
-            await _send(send, {"type": "http.response.body", "body": chunk, "more_body": True}, patience)
+            await _send(send, patience, {"type": "http.response.body", "body": chunk, "more_body": True})
     except ClientGone:
         raise
     except Exception as error:
@@ -100,7 +98,7 @@ async def _deliver_stream(
     finally:
         departure.cancel()
         await asyncio.gather(departure, return_exceptions=True)
-    await _send(send, {"type": "http.response.body", "body": b""}, patience)
+    await _send(send, patience, {"type": "http.response.body", "body": b""})
 
 
 async def _departure(receive: Receive) -> None:
@@ -108,10 +106,11 @@ async def _departure(receive: Receive) -> None:
         pass
 
 
-async def _send(send: Send, message: dict[str, object], patience: float) -> None:
+async def _send(send: Send, patience: float, *messages: Message) -> None:
     try:
         async with asyncio.timeout(patience):
-            await send(message)
+            for message in messages:
+                await send(message)
     except TimeoutError:
         raise ClientGone("the client took nothing for too long") from None
     except OSError:

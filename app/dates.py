@@ -13,6 +13,7 @@ def http_date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 
 
+@lru_cache(maxsize=1024)
 def parse_date(text: str | None) -> int | None:
     """Return an HTTP date in seconds since 1970; None for what is no date."""
     if text is None:

@@ -35,6 +35,14 @@ def configure(settings: Settings) -> None:
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     _take_over_uvicorn(level)
+    _note_only_what_is_written()
+
+
+def _note_only_what_is_written() -> None:
+    """Keep records from being given what no line of ours shows (logging HOWTO, Optimization)."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    # The name of the caller's file: a walk up the stack for every line.
+    logging._srcfile = None
 
 
 def _install(logger: logging.Logger, console: _Console) -> None:

@@ -19,7 +19,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
 
-from app.storage.s3.signer import sign
+from app.storage.s3.signer import Signer
 from scripts.bench.drive import Job, drive
 from scripts.bench.processes import (
     REPOSITORY,
@@ -74,8 +74,8 @@ class Bucket:
         """Return a signed request; `query` is encoded and its parameters are in order."""
         wire = self.wire
         path = f"/{self.name}{'/' if key else ''}{quote(key)}{'?' if query else ''}{query}"
-        headers = sign(method, f"http://{wire.authority}{path}", {}, self.credentials, self.region)
-        headers.pop("Host", None)
+        url = f"http://{wire.authority}{path}"
+        headers = Signer(self.region).sign(method, url, {}, self.credentials)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return wire.request(method, path, body, lines)
 

@@ -8,6 +8,7 @@ import re
 import urllib.request
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from app.path import DavPath
 from app.storage.base import StorageError, Unavailable
 from app.storage.s3.connection import Connection
 from app.storage.s3.failures import STALE_CREDENTIALS, error_code, failure, is_temporary
-from app.storage.s3.signer import sign
+from app.storage.s3.signer import Signer
 
 PATIENCE: Final = 10.0
 """Seconds within which a request must have succeeded: Zotero on iOS gives up after 15."""
@@ -56,6 +57,7 @@ class Sender:
     def __init__(self, connection: Connection, silence: float = SILENCE_SECONDS) -> None:
         self.connection = connection
         self._silence = silence
+        self._signer = Signer(connection.region)
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=_CONNECTIONS,
@@ -174,16 +176,14 @@ class Sender:
         sent = dict(headers)
         if body or method in ("PUT", "POST"):
             sent["Content-Length"] = str(len(body))
-        signed = sign(method, url, sent, credentials, self.connection.region)
+        signed = self._signer.sign(method, url, sent, credentials)
         return await self._http.request(
             method,
             URL(url, encoded=True),
             headers=signed,
             data=(_pieces(body) if len(body) > _PIECE else bytes(body)) if body else None,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=_CONNECT_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=silence
-            ),
+            timeout=_timeout(silence),
         )
 
     async def _renew_credentials(self) -> None:
@@ -191,6 +191,13 @@ class Sender:
         with suppress(StorageError):
             self.connection.session._credentials = None
             await self.connection.credentials()
+
+
+@cache
+def _timeout(silence: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=None, connect=_CONNECT_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=silence
+    )
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
