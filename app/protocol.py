@@ -2,28 +2,147 @@
 
 from __future__ import annotations
 
+import asyncio
+from http import HTTPStatus
+from typing import Final
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+HEAD_BYTES: Final = 65536
+"""How long a request's target and headers may be together, and its trailers."""
+HEAD_FIELDS: Final = 100
+HEAD_SECONDS: Final = 30.0
+"""Within which a request's head must be there, from the connection's beginning or the head's first byte."""
 
-class BadTarget(ValueError):
-    """A request target that could be taken for another one."""
+
+class Refused(ValueError):
+    """A request that cannot be answered by the application, and ends the connection."""
 
 
 class HttpProtocol(HttpToolsProtocol):
     """What one connection speaks; `serve` uses it for every one.
 
-    A request target with a fragment is refused with 400. No client may send one (RFC 9112 section 3.2);
-    uvicorn drops it, so `DELETE /collection/#member` would delete the collection. Plain
-    `uvicorn app.main:app` does not know this class and does just that.
+    Refused are: a head that is too long, has too many fields or takes too long; one without Host or
+    with two (RFC 9112 section 3.2); and a request target with a fragment, which no client may send and
+    uvicorn drops, so that `DELETE /collection/#member` would delete the collection. Plain
+    `uvicorn app.main:app` does not know this class and lets all of that pass.
 
-    The parser itself refuses control characters and bytes beyond ASCII. What else RFC 3986 does not
-    allow in a path (`"<>\\^{|}` and the backquote) passes: browsers and curl send it as typed, and it
-    can mean only one thing.
+    The parser itself refuses control characters and bytes beyond ASCII in the target, and lengths that
+    contradict each other. What else RFC 3986 does not allow in a path (`"<>\\^{|}` and the backquote)
+    passes: browsers and curl send it as typed, and it can mean only one thing.
     """
+
+    _in_head = False
+    _in_body = False
+    _began = False
+    """Whether a head began in the data that is being parsed."""
+    _size = 0
+    _fields = 0
+    _hosts = 0
+    _idle_bytes = 0
+    """What has come since the last byte of a body or the beginning of a head, whole reads only."""
+    _timer: asyncio.TimerHandle | None = None
+    _refusal = (HTTPStatus.BAD_REQUEST, "This is not a request as HTTP/1.1 has them.")
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_there()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._late)
+
+    def _head_is_there(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        self._timer = None
+        if self._in_head:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request's head took too long.")
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._began = False
+        self._idle_bytes += len(data)
+        super().data_received(data)
+        # The parser keeps a field until it is complete, however long.
+        if self._began or not (self._in_head or self._in_body):
+            self._idle_bytes = 0
+        elif self._idle_bytes > HEAD_BYTES:
+            self._refuse(*_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = self._began = True
+        self._size = self._fields = self._hosts = 0
+        self._expect_head()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        self._count(len(name) + len(value))
+        if self._in_head:
+            self._hosts += name.lower() == b"host"
+            super().on_header(name, value)
+        # Else a trailer, which must not pass for a header (RFC 9110 section 6.5.1).
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        if self._size > HEAD_BYTES or self._fields > HEAD_FIELDS:
+            self._refusal = _TOO_LARGE
+            # The parser stops at an exception of ours, and uvicorn then refuses the request.
+            raise Refused
 
     def on_headers_complete(self) -> None:
         # Not in on_url: a target that comes in two reads is put together only by now.
         if b"#" in self.url:
-            # The parser stops at an exception of ours, and uvicorn answers that with a 400.
-            raise BadTarget
+            self._refusal = HTTPStatus.BAD_REQUEST, "A request target has no fragment."
+            raise Refused
+        if self._hosts > 1 or (not self._hosts and self.parser.get_http_version() == "1.1"):
+            self._refusal = HTTPStatus.BAD_REQUEST, "A request has one Host header."
+            raise Refused
+        self._in_head, self._in_body = False, True
+        self._head_is_there()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._idle_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text says less
+        self._refuse(*self._refusal)
+
+    def _refuse(self, status: HTTPStatus, text: str) -> None:
+        """Answer and close, or only close where that would end up inside another answer."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            body = f"{text}\n"
+            head = (
+                f"HTTP/1.1 {status.value} {status.phrase}",
+                "Content-Type: text/plain; charset=utf-8",
+                f"Content-Length: {len(body)}",
+                "Connection: close",
+            )
+            self.transport.write("\r\n".join((*head, "", body)).encode())
+        self.transport.close()
+
+
+_TOO_LARGE: Final = (
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "The request's target and headers are too long, or too many.",
+)
