@@ -9,6 +9,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.client_address import ClientAddresses
 from app.errors import ClientGone, ConnectionCut
 
 access_logger: Final = logging.getLogger("zotshelf.access")
@@ -21,16 +22,17 @@ CLIENT_GONE: Final = 499
 class AccessLog:
     """ASGI middleware, the outermost: counts, times and logs, and lets no exception out.
 
-    The line has user, method, path as the client wrote it, status, bytes of the body in and out, and
-    milliseconds. An answer that was broken off on purpose is marked as cut.
+    The line has the client's address, user, method, path as the client wrote it, status, bytes of the
+    body in and out, and milliseconds. An answer that was broken off on purpose is marked as cut.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, addresses: ClientAddresses) -> None:
         self._app = app
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await _refuse_upgrade(scope, send)
+            await self._refuse_upgrade(scope, send)
             return
         started = time.perf_counter()
         received = sent = status = 0
@@ -64,19 +66,25 @@ class AccessLog:
             logger.exception("%s failed in a way nobody foresaw; please report it", scope["method"])
             cut = "internal error"
             status = status or 500
-        _log(scope, status, received, sent, (time.perf_counter() - started) * 1000, cut)
+        self._log(scope, status, received, sent, (time.perf_counter() - started) * 1000, cut)
+
+    async def _refuse_upgrade(self, scope: Scope, send: Send) -> None:
+        # uvicorn answers so when a WebSocket is closed before it was accepted.
+        await send({"type": "websocket.close"})
+        self._log({**scope, "method": "GET"}, 403, 0, 0, 0.0, "")
+
+    def _log(
+        self, scope: Scope, status: int, received: int, sent: int, milliseconds: float, cut: str
+    ) -> None:
+        if access_logger.isEnabledFor(logging.INFO):
+            _write_line(self._addresses.of(scope), scope, status, received, sent, milliseconds, cut)
 
 
-async def _refuse_upgrade(scope: Scope, send: Send) -> None:
-    # uvicorn answers so when a WebSocket is closed before it was accepted.
-    await send({"type": "websocket.close"})
-    _log({**scope, "method": "GET"}, 403, 0, 0, 0.0, "")
-
-
-def _log(scope: Scope, status: int, received: int, sent: int, milliseconds: float, cut: str) -> None:
-    if not access_logger.isEnabledFor(logging.INFO):
-        return
+def _write_line(
+    client: str, scope: Scope, status: int, received: int, sent: int, milliseconds: float, cut: str
+) -> None:
     fields = {
+        "client": client,
         "user": scope.get("user", "-"),
         "method": scope["method"],
         "path": scope.get("raw_path", b"").decode("latin-1"),
@@ -88,7 +96,7 @@ def _log(scope: Scope, status: int, received: int, sent: int, milliseconds: floa
     if cut:
         fields["cut"] = cut
     access_logger.info(
-        "%s %s %s %d in=%d out=%d %.1fms%s",
+        "%s %s %s %s %d in=%d out=%d %.1fms%s",
         *fields.values() if not cut else list(fields.values())[:-1],
         f" cut: {cut}" if cut else "",
         extra={"access": fields},

@@ -13,9 +13,13 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
+from math import ceil
 from typing import Final, NamedTuple, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.client_address import ClientAddresses
+from app.throttle import Throttle
 
 GOOD_SECONDS: Final = 300
 BAD_SECONDS: Final = 10
@@ -71,6 +75,14 @@ class _BusyError(Exception):
     """bcrypt has more to do than it can in a bearable time."""
 
 
+class _BlockedError(Exception):
+    """There were too many wrong passwords; `seconds` says how long to wait."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = ceil(seconds)
+
+
 class BasicAuth:
     """ASGI middleware: lets a request pass with its user's name in `scope["user"]`, or refuses it.
 
@@ -79,10 +91,19 @@ class BasicAuth:
     """
 
     def __init__(
-        self, app: ASGIApp, users: Verifier, dav: str, *, clock: Callable[[], float] = time.monotonic
+        self,
+        app: ASGIApp,
+        users: Verifier,
+        dav: str,
+        throttle: Throttle,
+        addresses: ClientAddresses,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._users = users
+        self._throttle = throttle
+        self._addresses = addresses
         self._dav = dav.encode("latin-1")
         self._clock = clock
         self._key = secrets.token_bytes(32)
@@ -100,10 +121,15 @@ class BasicAuth:
             await self._refuse(scope, send, 400, "There is more than one Authorization header.")
             return
         try:
-            user = await self._user_of(given[0]) if given else None
+            user = await self._user_of(given[0], scope) if given else None
         except _BusyError:
             retry = (b"retry-after", b"%d" % RETRY_SECONDS)
             await self._refuse(scope, send, 503, "Too many sign-ins at once, try again.", retry)
+            return
+        except _BlockedError as error:
+            retry = (b"retry-after", b"%d" % error.seconds)
+            text = f"Too many wrong passwords, try again in {error.seconds} s."
+            await self._refuse(scope, send, 429, text, retry)
             return
         if user is None:
             challenge = (b"www-authenticate", b'Basic realm="zotshelf", charset="UTF-8"')
@@ -119,8 +145,8 @@ class BasicAuth:
             check.cancel()
         await asyncio.gather(*checks, return_exceptions=True)
 
-    async def _user_of(self, header: bytes) -> str | None:
-        """Return the user whom the header shows to be one. Raises _BusyError."""
+    async def _user_of(self, header: bytes, scope: Scope) -> str | None:
+        """Return the user whom the header shows to be one. Raises _BusyError, _BlockedError."""
         if len(header) > _MAX_HEADER_BYTES:
             return None
         self._forget_if_changed()
@@ -132,9 +158,19 @@ class BasicAuth:
         credentials = _credentials(header)
         if credentials is None:
             return None
-        # The check belongs to all who wait for it, not to the client that came first and may go away.
-        passed = await asyncio.shield(self._check(key, *credentials))
-        return credentials[0] if passed else None
+        user, password = credentials
+        address = self._addresses.of(scope)
+        wait = self._throttle.seconds_to_wait(user, address, key)
+        if wait:
+            raise _BlockedError(wait)
+        with self._throttle.trying(user, address):
+            # The check belongs to all who wait for it, not to the client that came first and may go away.
+            passed = await asyncio.shield(self._check(key, user, password))
+        if passed:
+            self._throttle.passed(user, address, key)
+            return user
+        await asyncio.sleep(self._throttle.failed(user, address, key))
+        return None
 
     def _forget_if_changed(self) -> None:
         if self._version != self._users.version:

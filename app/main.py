@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.access import AccessLog
 from app.auth import BasicAuth
+from app.client_address import ClientAddresses
 from app.discard import DiscardBody
 from app.dispatch import Dispatch
 from app.logs import configure
@@ -20,6 +21,7 @@ from app.place import FolderPlace
 from app.settings import Settings, SettingsError
 from app.storage.base import StartError, Storages
 from app.storage.folder import FolderStorages
+from app.throttle import Throttle
 from app.users import Users, UsersFileError
 
 
@@ -41,10 +43,13 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
             infinite_propfind=settings.infinite_propfind,
             offload=settings.offload == "nginx",
         )
-        auth = BasicAuth(dispatch, users, dav_classes(storages.abilities))
+        addresses = ClientAddresses(settings.proxies)
+        throttle = Throttle(settings.failed_sign_ins)
+        auth = BasicAuth(dispatch, users, dav_classes(storages.abilities), throttle, addresses)
         stack.push_async_callback(auth.aclose)
         router = Router([Route("/-/health", _health)], redirect_slashes=False, default=auth)
-        yield AccessLog(DiscardBody(router, settings.discard_size, settings.discard_seconds))
+        discard = DiscardBody(router, settings.discard_size, settings.discard_seconds)
+        yield AccessLog(discard, addresses)
 
 
 async def open_storages(settings: Settings) -> Storages:

@@ -95,6 +95,18 @@ def _checked_file(path: Path) -> Path:
     return path
 
 
+def _networks(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    return [ipaddress.ip_network(part.strip().strip("[]")) for part in text.split(",") if part.strip()]
+
+
+def _checked_networks(text: str) -> str:
+    try:
+        _networks(text)
+    except ValueError:
+        raise ValueError("must be addresses or networks such as ::1, 2001:db8::/48") from None
+    return text
+
+
 def _checked_size(value: object) -> object:
     # ByteSize would take the beginning of '8,5MiB' for 8 bytes.
     if isinstance(value, str) and not _SIZE.fullmatch(value.strip()):
@@ -177,6 +189,19 @@ class Settings(BaseSettings):
         default=False,
         description="Whether PROPFIND may ask for a whole tree (`Depth: infinity`).",
     )
+    trusted_proxies: Annotated[str, AfterValidator(_checked_networks)] = Field(
+        default="::1, 127.0.0.0/8",
+        description="The addresses and networks of the proxies whose `X-Forwarded-For` tells who the client"
+        " is, with commas between.",
+    )
+    failed_sign_ins: int = Field(
+        default=5,
+        ge=0,
+        le=1000,
+        description="After so many wrong passwords for one account from one client (an IPv6 /64 counts as"
+        " one) each further one blocks twice as long, up to 15 minutes. Every worker counts for itself. 0"
+        " blocks nobody.",
+    )
     discard_size: Size = Field(
         default=ByteSize(_GIB),
         ge=0,
@@ -207,6 +232,11 @@ class Settings(BaseSettings):
     def place(self) -> Place:
         """What `storage` names."""
         return parse_place(self.storage)
+
+    @property
+    def proxies(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """What `trusted_proxies` names."""
+        return _networks(self.trusted_proxies)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -71,6 +71,8 @@ def serving(
     users = folder / "users.htpasswd"
     _write_users(users)
     variables = {f"ZOTSHELF_{name.upper()}": value for name, value in settings.items()}
+    # Many tests sign in with wrong passwords, all from one address.
+    variables.setdefault("ZOTSHELF_FAILED_SIGN_INS", "0")
     variables |= {"ZOTSHELF_USERS_FILE": str(users), **store.environment}
     output, errors = folder / "stdout", folder / "stderr"
     with output.open("wb") as out, errors.open("wb") as err:

@@ -18,8 +18,8 @@ from tests.wire import basic, connect, exchange, head, logged, read_answer
 
 MIB = 2**20
 _TEXT = re.compile(
-    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (?P<user>.+) (?P<method>[A-Z]+) (?P<path>\S+)"
-    r" (?P<status>\d{3}) in=(?P<bytes_in>\d+) out=(?P<bytes_out>\d+) (?P<ms>\d+\.\d)ms"
+    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (?P<client>\S+) (?P<user>.+) (?P<method>[A-Z]+)"
+    r" (?P<path>\S+) (?P<status>\d{3}) in=(?P<bytes_in>\d+) out=(?P<bytes_out>\d+) (?P<ms>\d+\.\d)ms"
 )
 _UVICORN = ("-m", "uvicorn", "app.main:app", "--host", "::1", "--port", "0", "--no-access-log", "--loop")
 
@@ -234,7 +234,7 @@ def test_a_stranger_who_asks_for_a_websocket_is_refused_in_one_line(looped: Serv
     with logged(looped) as lines:
         answer = exchange(looped, "GET", "/socket", *headers, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
     assert answer.status == 403
-    assert [line.partition(" in=")[0].partition(" ")[2] for line in lines] == ["- GET /socket 403"]
+    assert [line.partition(" in=")[0].partition(" ")[2] for line in lines] == ["::1 - GET /socket 403"]
 
 
 @pytest.fixture(scope="module")
