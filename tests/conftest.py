@@ -163,6 +163,12 @@ async def tried_folder(tmp_path: Path) -> AsyncIterator[Tried]:
 
 
 @pytest.fixture
+async def tried_in_place(tmp_path: Path) -> AsyncIterator[Tried]:
+    async with folder(tmp_path, in_place=True) as tried:
+        yield tried
+
+
+@pytest.fixture
 async def tried_stand_in(s3: StandIn) -> AsyncIterator[Tried]:
     async with on_stand_in(s3) as tried:
         yield tried
@@ -184,8 +190,15 @@ async def tried_ceph(ceph_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> As
         yield tried
 
 
-@pytest.fixture(params=["folder", "stand_in", "moto", "ceph"])
+@pytest.fixture(params=["folder", "in_place", "stand_in", "moto", "ceph"])
 def tried(request: pytest.FixtureRequest) -> Tried:
     """An empty storage of every kind in turn."""
+    found: Tried = request.getfixturevalue(f"tried_{request.param}")
+    return found
+
+
+@pytest.fixture(params=["folder", "stand_in", "moto", "ceph"])
+def tried_atomic(request: pytest.FixtureRequest) -> Tried:
+    """An empty storage of every kind that replaces files whole or not at all, and keeps records."""
     found: Tried = request.getfixturevalue(f"tried_{request.param}")
     return found

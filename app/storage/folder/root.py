@@ -144,11 +144,15 @@ class Root:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except FileExistsError:
                 raise Unavailable(path, f"{self.folder} is not a folder") from None
-            # A folder that may only be read can be served all the same.
-            with suppress(OSError):
-                (self.folder / RESERVED).mkdir(exist_ok=True)
+            self._mark()
             status = self.folder.stat()
             self._identity = status.st_dev, status.st_ino
+
+    def _mark(self) -> None:
+        """Make what the folder will be known by again."""
+        # A folder that may only be read can be served all the same.
+        with suppress(OSError):
+            (self.folder / RESERVED).mkdir(exist_ok=True)
 
     def open(self, path: DavPath, *, readable: bool = False) -> int:
         """Return a descriptor of the root itself. Raises Unavailable when it is gone."""
