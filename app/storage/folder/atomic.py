@@ -55,6 +55,15 @@ class AtomicWrites:
     def making(self) -> Staging:
         return Staging(self._root, self._temporaries)
 
+    def deleted(self, path: DavPath) -> None:
+        """Nothing follows from that here."""
+
+    def emptied(self, path: DavPath) -> None:
+        """Nothing follows from that here."""
+
+    async def aclose(self) -> None:
+        """Nothing is ever under way here."""
+
     async def rename(self, source: DavPath, target: DavPath) -> bool:
         """Move by renaming; False, and nothing done, where that would lead to another file system."""
         if source.is_root or target.is_root:

@@ -17,7 +17,9 @@ from typing import Final
 from app.path import DavPath
 from app.storage.base import Abilities, Body, Expectation, Failure, Leave, Written
 from app.storage.folder.blocks import Blocks
+from app.storage.folder.emptied import Emptied
 from app.storage.folder.in_place_upload import InPlaceUpload, Taken
+from app.storage.folder.mounted import MountedRoot
 from app.storage.folder.root import Root
 from app.storage.folder.threads import clean_up, in_thread
 from app.storage.folder.tree import remove
@@ -35,10 +37,11 @@ class InPlaceWrites:
     abilities = ABILITIES
     records = None
 
-    def __init__(self, root: Root, threads: Executor) -> None:
+    def __init__(self, root: MountedRoot, threads: Executor) -> None:
         self._root = root
         self._threads = threads
         self._turns = Turns()
+        self._emptied = Emptied(root, threads)
 
     async def write(self, path: DavPath, body: Body, expect: Expectation, leave: Leave) -> Written:
         """Store a file; see Storage.write. From its second MiB on it is visible while it arrives.
@@ -60,6 +63,7 @@ class InPlaceWrites:
             finally:
                 if upload.begun:
                     await clean_up(self._threads, upload.close)
+                    self.emptied(path.parent)
 
     async def _begin(self, path: DavPath, upload: InPlaceUpload) -> None:
         """Open the file, as soon as nobody else writes it. Raises Taken when that takes too long."""
@@ -75,6 +79,19 @@ class InPlaceWrites:
 
     def making(self) -> Clearing:
         return Clearing(self._root, self._turns)
+
+    def deleted(self, path: DavPath) -> None:
+        """See to it that the collection it was in stays."""
+        if self._root.forgets_collections:
+            self._emptied.deleted(path)
+
+    def emptied(self, path: DavPath) -> None:
+        """See to it that the collection stays."""
+        if self._root.forgets_collections:
+            self._emptied.watch(path)
+
+    async def aclose(self) -> None:
+        await self._emptied.aclose()
 
     async def rename(self, source: DavPath, target: DavPath) -> bool:  # noqa: ARG002  # the protocol's names
         """Do nothing and say so: there is no renaming."""

@@ -40,12 +40,20 @@ class MountedRoot(Root):
     _beneath: int | None = None
     """The device below the mount; None where there is no mount."""
 
+    _is_fuse = False
+
     def _mark(self) -> None:
         self._beneath = _device_beneath(self.folder)
+        self._is_fuse = _is_fuse(self.folder.stat().st_dev)
 
     @property
     def is_mounted(self) -> bool:
         return self._beneath is not None
+
+    @property
+    def forgets_collections(self) -> bool:
+        """Whether a collection may vanish with its last file: that goes for stores mounted by FUSE."""
+        return self._is_fuse
 
     def open(self, path: DavPath, *, readable: bool = False) -> int:
         """Return a descriptor of the root itself, made anew where the mount has lost it with its last file.
@@ -90,3 +98,13 @@ def _device_beneath(folder: Path) -> int | None:
         if found != device:
             return found
     return None
+
+
+def _is_fuse(device: int) -> bool:
+    """Tell whether the file system of that device number is one of FUSE (proc(5), mountinfo)."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        fields, _, kind = line.partition(" - ")
+        if fields.split()[2] == number:
+            return kind.startswith("fuse")
+    return False

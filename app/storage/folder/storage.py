@@ -68,9 +68,15 @@ class FolderStorage:
 
         With `in_place` files are written where they belong; see app.storage.folder.in_place.
         """
-        self._root = new_root(root, within, in_place=in_place)
         self._threads = threads
-        self._writes: Writes = (InPlaceWrites if in_place else AtomicWrites)(self._root, threads)
+        self._root: Root
+        self._writes: Writes
+        if in_place:
+            self._root = mounted = MountedRoot(root, within)
+            self._writes = InPlaceWrites(mounted, threads)
+        else:
+            self._root = Root(root, within)
+            self._writes = AtomicWrites(self._root, threads)
 
     @property
     def abilities(self) -> Abilities:
@@ -132,6 +138,7 @@ class FolderStorage:
         self._check(path)
         removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect)
         if removal is None:
+            self._writes.deleted(path)
             return
         try:
             while not removal.done:
@@ -139,23 +146,36 @@ class FolderStorage:
                     yield failure
         finally:
             removal.close()
+            self._writes.deleted(path)
 
     async def copy(self, source: DavPath, target: DavPath, *, deep: bool) -> AsyncGenerator[Failure]:
         self._check(source)
         self._check(target)
-        copying = Copying(self._root, self._writes.making(), source, target, deep=deep)
-        async with aclosing(carry_out(self._threads, copying)) as failures:
+        async with aclosing(self._carry_out(self._copying(source, target, deep=deep))) as failures:
             async for failure in failures:
                 yield failure
+
+    def _copying(self, source: DavPath, target: DavPath, *, deep: bool, whole: bool = False) -> Copying:
+        return Copying(self._root, self._writes.making(), source, target, deep=deep, whole=whole)
+
+    async def _carry_out(self, copying: Copying) -> AsyncGenerator[Failure]:
+        try:
+            async with aclosing(carry_out(self._threads, copying)) as failures:
+                async for failure in failures:
+                    yield failure
+        finally:
+            if copying.etag is None:
+                self._writes.emptied(copying.target)
+            self._writes.emptied(copying.target.parent)
 
     async def move(self, source: DavPath, target: DavPath) -> AsyncGenerator[Failure]:
         self._check(source)
         self._check(target)
         if await self._writes.rename(source, target):
             return
-        copying = Copying(self._root, self._writes.making(), source, target, deep=True, whole=True)
+        copying = self._copying(source, target, deep=True, whole=True)
         is_whole = True
-        async with aclosing(carry_out(self._threads, copying)) as failures:
+        async with aclosing(self._carry_out(copying)) as failures:
             async for failure in failures:
                 is_whole = False
                 yield failure
@@ -166,14 +186,13 @@ class FolderStorage:
                     async for failure in failures:
                         yield failure
 
+    async def aclose(self) -> None:
+        """End what goes on by itself; safe to call twice."""
+        await self._writes.aclose()
+
     def _check(self, path: DavPath) -> None:
         if self._root.is_reserved(path):
             raise NotFound(path)
-
-
-def new_root(folder: Path, within: Root | None = None, *, in_place: bool) -> Root:
-    """Return what knows `folder`; with `in_place` the server puts nothing of its own there."""
-    return MountedRoot(folder, within) if in_place else Root(folder, within)
 
 
 class FolderStorages:
@@ -192,7 +211,9 @@ class FolderStorages:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="folder")
         self._storages: dict[str, FolderStorage] = {}
         fixed = Path(self._template.partition("{user}")[0] + "x").parent
-        self._fixed = new_root(fixed if self._is_per_user else Path(self._template), in_place=in_place)
+        self._fixed = (MountedRoot if in_place else Root)(
+            fixed if self._is_per_user else Path(self._template)
+        )
         try:
             self._fixed.prepare(_ROOT)
         except StorageError as error:
@@ -224,4 +245,6 @@ class FolderStorages:
 
     async def aclose(self) -> None:
         """Wait for what the threads are still doing, and end them; safe to call twice."""
+        for storage in self._storages.values():
+            await storage.aclose()
         await asyncio.to_thread(self._threads.shutdown)

@@ -39,7 +39,7 @@ class Temporaries:
         """Begin a file that is to become the resource `path`. Raises StorageError."""
         with self._root.errors(path, missing=Unavailable):
             self._leavings.tidy()
-            uploads = self._root.open_own(UPLOADS)
+            uploads = self._root.open_or_make(UPLOADS)
             name = secrets.token_hex(16)
             try:
                 return TemporaryFile(uploads, name, os.open(name, _CREATE, 0o666, dir_fd=uploads))
@@ -50,7 +50,7 @@ class Temporaries:
     def make_folder(self, path: DavPath) -> DavPath:
         """Make a folder, and return its path, for what has to do with `path`. Raises StorageError."""
         with self._root.errors(path, missing=Unavailable):
-            uploads = self._root.open_own(UPLOADS)
+            uploads = self._root.open_or_make(UPLOADS)
             try:
                 name = secrets.token_hex(16)
                 os.mkdir(name, dir_fd=uploads)

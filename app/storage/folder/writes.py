@@ -77,6 +77,18 @@ class Writes(Protocol):
 
     def making(self) -> Making: ...
 
+    def deleted(self, path: DavPath) -> None:
+        """Be told that a resource was deleted, or parts of it."""
+        ...
+
+    def emptied(self, path: DavPath) -> None:
+        """Be told that members of a collection, which is to stay, may have been deleted."""
+        ...
+
+    async def aclose(self) -> None:
+        """End what is under way; safe to call twice."""
+        ...
+
     async def rename(self, source: DavPath, target: DavPath) -> bool:
         """Move by renaming; False, and nothing done, where there is no renaming."""
         ...
