@@ -88,6 +88,14 @@ def folder_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def in_place_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that writes the files of its folder in place."""
+    folder = tmp_path_factory.mktemp("in-place-server")
+    with serving(FolderStore(folder / "data"), folder, folder_writes="in-place") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def moto_server(moto_store: S3Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(moto_store, tmp_path_factory.mktemp("moto-server")) as server:
         yield server
