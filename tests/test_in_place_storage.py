@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from app.storage.base import (
     Storage,
     StorageError,
     Unavailable,
+    Written,
 )
 from app.storage.folder import FolderStorages, emptied, in_place, in_place_upload
 from app.storage.folder.mounted import MountedRoot
@@ -271,18 +273,21 @@ async def test_a_condition_that_fails_after_the_first_mib_destroys_nothing(stora
     assert await get(storage, "f") == b"another's"
 
 
-async def test_two_uploads_of_one_name_take_turns(storage: Storage) -> None:
-    async def body(content: bytes) -> AsyncIterator[bytes]:
-        for _ in range(4):
-            yield content * MIB
-            await asyncio.sleep(0.001)
+async def test_two_uploads_of_one_name_take_turns(storage: Storage, data: Path) -> None:
+    others: list[asyncio.Task[Written]] = []
 
-    bodies = [Body(body(bytes([letter])), 4 * MIB) for letter in b"abc"]
-    written = await asyncio.gather(*(storage.write(path("f"), each) for each in bodies))
-    assert sorted(one.created for one in written) == [False, False, True]
-    content = await get(storage, "f")
-    assert len(content) == 4 * MIB
-    assert len(set(content)) == 1
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"1" * MIB
+        others.append(asyncio.create_task(put(storage, "f", b"second")))
+        await asyncio.sleep(0.1)
+        assert (data / "f").stat().st_size == 3 * MIB
+        yield b"1"
+
+    first = await storage.write(path("f"), Body(body(), 3 * MIB + 1))
+    second = await others[0]
+    assert (first.created, second.created) == (True, False)
+    assert await get(storage, "f", expect=second.etag) == b"second"
 
 
 async def test_an_upload_does_not_wait_for_ever_for_its_turn(
@@ -399,17 +404,25 @@ async def test_a_mount_that_allows_no_overwrite_is_told_to_the_operator(
 async def test_a_collection_that_the_mount_forgets_is_made_again(
     storage: Storage, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MountedRoot, "forgets_collections", True)
-    monkeypatch.setattr(emptied, "FORGOTTEN_SECONDS", 0.01)
     for collection in ("a", "a/b", "gone"):
         await storage.make_collection(path(collection))
         await put(storage, f"{collection}/f", b"x")
+    unlink = os.unlink
+
+    def unlink_and_forget(name: bytes, *, dir_fd: int) -> None:
+        unlink(name, dir_fd=dir_fd)
+        for folder in ("a/b", "a", "gone"):
+            with suppress(OSError):
+                (data / folder).rmdir()
+
+    monkeypatch.setattr(os, "unlink", unlink_and_forget)
+    monkeypatch.setattr(MountedRoot, "forgets_collections", True)
+    monkeypatch.setattr(emptied, "FORGOTTEN_SECONDS", 0.05)
     await delete(storage, "gone/f")
-    await delete(storage, "gone")
+    with suppress(NotFound):
+        await delete(storage, "gone")
     await delete(storage, "a/f")
     await delete(storage, "a/b/f")
-    (data / "a/b").rmdir()
-    (data / "a").rmdir()
     await asyncio.to_thread(wait_for, data / "a/b")
     assert await names(storage, "") == ["a/"]
 

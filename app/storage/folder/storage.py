@@ -41,7 +41,7 @@ from app.storage.folder.reading import OpenFile
 from app.storage.folder.root import Root, name_of, sync_folder
 from app.storage.folder.threads import in_thread
 from app.storage.folder.transfer import carry_out
-from app.storage.folder.tree import remove
+from app.storage.folder.tree import Removal, remove
 from app.storage.folder.writes import Writes
 
 THREADS: Final = 16
@@ -136,16 +136,15 @@ class FolderStorage:
         self, path: DavPath, keep: Collection[DavPath] = (), expect: str | None = None
     ) -> AsyncGenerator[Failure]:
         self._check(path)
-        removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect)
-        if removal is None:
-            self._writes.deleted(path)
-            return
+        removal: Removal | None = None
         try:
-            while not removal.done:
+            removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect)
+            while removal is not None and not removal.done:
                 for failure in await in_thread(self._threads, path, removal.step):
                     yield failure
         finally:
-            removal.close()
+            if removal is not None:
+                removal.close()
             self._writes.deleted(path)
 
     async def copy(self, source: DavPath, target: DavPath, *, deep: bool) -> AsyncGenerator[Failure]:
