@@ -226,6 +226,27 @@ async def test_what_is_not_there_as_it_was_written_is_not_acknowledged(storage: 
     assert list(data.iterdir()) == []
 
 
+async def test_an_empty_file_may_take_a_moment_to_be_there(
+    storage: Storage, data: Path, monkeypatch: pytest.MonkeyPatch, at_once: None
+) -> None:
+    await put(storage, "f", OLD)
+    close, sleep = os.close, time.sleep
+
+    def close_later(file: int) -> None:
+        if os.readlink(f"/proc/self/fd/{file}") == str(data / "f"):
+            (data / "f").write_bytes(OLD)
+        close(file)
+
+    def sleep_and_store(seconds: float) -> None:
+        (data / "f").write_bytes(b"")
+        sleep(seconds)
+
+    monkeypatch.setattr(os, "close", close_later)
+    monkeypatch.setattr("time.sleep", sleep_and_store)
+    await put(storage, "f", b"")
+    assert (await storage.stat(path("f"))).size == 0
+
+
 async def test_a_file_deleted_while_it_is_written_is_not_acknowledged(storage: Storage) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield bytes(2 * MIB)

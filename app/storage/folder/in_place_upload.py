@@ -172,13 +172,23 @@ class InPlaceUpload:
             os.close(file)
             if sync:
                 sync_folder(parent)
-            status = self._root.find(parent, self._path)
+            status = self._stored(parent)
         if status is None:
             raise Busy(self._path, "it was deleted while it was being written")
         if status.st_size != self._size:
             raise Unavailable(self._path, f"{self._size} bytes were written, and {status.st_size} are there")
         self._end()
         return Written(etag_of(status), self._created)
+
+    def _stored(self, parent: int) -> os.stat_result | None:
+        """Return what is there now; where nothing was written some mounts take a moment to store that."""
+        status = self._root.find(parent, self._path)
+        for delay in () if self._size else _DELAYS:
+            if status is not None and not status.st_size:
+                break
+            time.sleep(delay)
+            status = self._root.find(parent, self._path)
+        return status
 
     def finish(self, block: list[bytes]) -> Written:
         """Write the last block, make all of it durable and close the file."""
