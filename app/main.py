@@ -56,7 +56,7 @@ async def open_storages(settings: Settings) -> Storages:
     """Open what ZOTSHELF_STORAGE names."""
     place = settings.place
     if isinstance(place, FolderPlace):
-        return FolderStorages(place.path)
+        return FolderStorages(place.path, in_place=settings.folder_writes == "in-place")
     # A folder's server needs none of the memory that the SDK takes.
     from app.storage.s3.storages import S3Storages
 

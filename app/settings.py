@@ -129,6 +129,12 @@ class Settings(BaseSettings):
         description="Where attachments are kept: `file:PATH` or `s3://BUCKET[/PREFIX]`. `{user}` in it gives"
         " every user a root of their own; without it all users share one.",
     )
+    folder_writes: Literal["atomic", "in-place"] = Field(
+        default="atomic",
+        description="How files get into a folder: under another name first and then in place, in one step"
+        " (`atomic`), or `in-place`, for mounts that cannot rename (mountpoint-s3), without locks and"
+        " properties; see `docs/in-place.md`.",
+    )
     users_file: Annotated[Path, AfterValidator(_checked_file)] = Field(
         default=Path("users.htpasswd"),
         description="The htpasswd file of those who may sign in, bcrypt entries as `htpasswd -B` writes"
@@ -252,6 +258,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}UPLOAD_MEMORY must be at least four times {PREFIX}UPLOAD_PART_SIZE, that is"
                 f" {ByteSize(4 * self.upload_part_size).human_readable()}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_folder_writes(self) -> Self:
+        if self.folder_writes == "in-place" and not isinstance(self.place, FolderPlace):
+            raise ValueError(
+                f"{PREFIX}FOLDER_WRITES=in-place is about a folder: it needs {PREFIX}STORAGE=file:PATH"
             )
         return self
 

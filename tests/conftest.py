@@ -88,6 +88,14 @@ def folder_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def in_place_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that writes the files of its folder in place."""
+    folder = tmp_path_factory.mktemp("in-place-server")
+    with serving(FolderStore(folder / "data"), folder, folder_writes="in-place") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def moto_server(moto_store: S3Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(moto_store, tmp_path_factory.mktemp("moto-server")) as server:
         yield server
@@ -163,6 +171,12 @@ async def tried_folder(tmp_path: Path) -> AsyncIterator[Tried]:
 
 
 @pytest.fixture
+async def tried_in_place(tmp_path: Path) -> AsyncIterator[Tried]:
+    async with folder(tmp_path, in_place=True) as tried:
+        yield tried
+
+
+@pytest.fixture
 async def tried_stand_in(s3: StandIn) -> AsyncIterator[Tried]:
     async with on_stand_in(s3) as tried:
         yield tried
@@ -184,8 +198,15 @@ async def tried_ceph(ceph_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> As
         yield tried
 
 
-@pytest.fixture(params=["folder", "stand_in", "moto", "ceph"])
+@pytest.fixture(params=["folder", "in_place", "stand_in", "moto", "ceph"])
 def tried(request: pytest.FixtureRequest) -> Tried:
     """An empty storage of every kind in turn."""
+    found: Tried = request.getfixturevalue(f"tried_{request.param}")
+    return found
+
+
+@pytest.fixture(params=["folder", "stand_in", "moto", "ceph"])
+def tried_atomic(request: pytest.FixtureRequest) -> Tried:
+    """An empty storage of every kind that replaces files whole or not at all, and keeps records."""
     found: Tried = request.getfixturevalue(f"tried_{request.param}")
     return found

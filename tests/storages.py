@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.byte_range import ByteRange
 from app.path import DavPath
-from app.storage.base import Body, Entry, Expectation, Failure, Storage, Written
+from app.storage.base import Body, Entry, Expectation, Failure, Records, Storage, Written
 from app.storage.folder import FolderStorages
 from app.storage.upload_memory import UploadMemory
 from tests.s3_opened import MIB, opened, opened_at
@@ -30,11 +30,15 @@ class Tried:
 
 
 @asynccontextmanager
-async def folder(place: Path) -> AsyncIterator[Tried]:
-    storages = FolderStorages(str(place / "data"))
+async def folder(place: Path, *, in_place: bool = False) -> AsyncIterator[Tried]:
+    storages = FolderStorages(str(place / "data"), in_place=in_place)
+    own = place / "data" / ".zotshelf"
 
     async def litter() -> list[str]:
-        return [str(found) for found in (place / "data" / ".zotshelf").rglob("*") if found.is_file()]
+        if in_place:
+            # Not even a folder of the server's own may be there.
+            return [str(own)] if own.exists() else []
+        return [str(found) for found in own.rglob("*") if found.is_file()]
 
     try:
         yield Tried(storages.for_user("ann"), litter)
@@ -62,6 +66,12 @@ async def on_store(store: S3Store) -> AsyncIterator[Tried]:
     url = f"{store.endpoint}/{store.bucket}"
     async with opened_at(url, f"{user}/", 5 * MIB, UploadMemory(64 * MIB)) as storage:
         yield Tried(storage, litter, copies_whole=store.name != "moto")
+
+
+def records_of(storage: Storage) -> Records:
+    """Return the records of a storage that keeps some."""
+    assert storage.records is not None
+    return storage.records
 
 
 def path(text: str) -> DavPath:

@@ -16,7 +16,7 @@ from app.storage.base import Busy, Failure, NoSpace, NotFound
 from app.storage.folder import FolderStorages
 from app.storage.folder.storage import FolderStorage
 from tests.dav import members
-from tests.storages import path, put
+from tests.storages import path, put, records_of
 
 FILES = ("s/f", "s/d/g", "t/f", "t/only")
 
@@ -32,13 +32,13 @@ async def storage(tmp_path: Path) -> AsyncIterator[FolderStorage]:
     for where in FILES:
         await put(storage, where, b"content")
         changes.append({"props": {"path": where.split("/"), "set": {"p": where}, "remove": []}})
-    await Journal(storage.records).change(lambda _state, _now: (changes, None))
+    await Journal(records_of(storage)).change(lambda _state, _now: (changes, None))
     yield storage
     await storages.aclose()
 
 
 async def props(storage: FolderStorage) -> dict[str, str]:
-    state = await Journal(storage.records).state()
+    state = await Journal(records_of(storage)).state()
     return {"/".join(where.segments): values["p"] for where, values in state.props.items()}
 
 

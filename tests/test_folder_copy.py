@@ -31,7 +31,7 @@ from app.storage.base import (
 )
 from app.storage.folder import FolderStorage, FolderStorages, copying, file_copy, tree
 from app.storage.folder.root import Root
-from tests.storages import chunks, get, names, path, put
+from tests.storages import chunks, get, names, path, put, records_of
 
 MIB = 1024 * 1024
 
@@ -224,13 +224,13 @@ async def test_the_reserved_folder_is_neither_source_nor_target(
     storage: FolderStorage, data: Path, carry: Carry, reserved: str
 ) -> None:
     await put(storage, "f", b"x")
-    await storage.records.create("locks/a", b"record")
+    await records_of(storage).create("locks/a", b"record")
     with pytest.raises(NotFound):
         await carry(storage, reserved, "t")
     with pytest.raises(NotFound):
         await carry(storage, "f", reserved)
     assert await names(storage, "") == ["f"]
-    assert await storage.records.read("locks/a") == b"record"
+    assert await records_of(storage).read("locks/a") == b"record"
 
 
 @VERBS
@@ -835,7 +835,7 @@ async def test_what_is_set_aside_is_not_swept_by_another_server_though_it_is_old
         nonlocal count
         count += 1
         if count == 2:
-            sweeping = other.for_user("ann").records.now()
+            sweeping = records_of(other.for_user("ann")).now()
             asyncio.run_coroutine_threadsafe(sweeping, loop).result(30)
             raise error_of(errno.EACCES)
         real(*args, **kwargs)
@@ -1025,27 +1025,27 @@ async def test_the_time_is_told_by_the_file_system(
     before = time.time()
     for name, shifted in (("time", lambda: 5.0), ("time_ns", lambda: 5_000_000_000)):
         monkeypatch.setattr(time, name, shifted)
-    assert before - 1 < await storage.records.now() < before + 600
+    assert before - 1 < await records_of(storage).now() < before + 600
     assert list((data / ".zotshelf/uploads").iterdir()) == []
 
 
 async def test_who_comes_too_late_for_a_record_does_not_wait_for_the_disk(
     storage: FolderStorage, steps: list[str]
 ) -> None:
-    assert await storage.records.create("journal/1", b"x")
+    assert await records_of(storage).create("journal/1", b"x")
     steps.clear()
-    assert not await storage.records.create("journal/1", b"y")
+    assert not await records_of(storage).create("journal/1", b"y")
     assert steps == []
-    assert await storage.records.create("journal/2", b"x")
+    assert await records_of(storage).create("journal/2", b"x")
     assert steps == ["writev", "fsync", "link", "unlink", "fsync of journal"]
 
 
 async def test_of_thousands_of_records_those_after_one_are_listed(storage: FolderStorage, data: Path) -> None:
-    assert await storage.records.create("journal/0000", b"x")
+    assert await records_of(storage).create("journal/0000", b"x")
     for number in range(1, 3000):
         (data / f".zotshelf/journal/{number:04}").touch()
     (data / ".zotshelf/journal/2999~").write_text("no record's name")
     (data / ".zotshelf/journal/folder").mkdir()
-    found = [name async for name in storage.records.list("journal", "journal/2990")]
+    found = [name async for name in records_of(storage).list("journal", "journal/2990")]
     assert found == [f"journal/{number}" for number in range(2991, 3000)]
-    assert len([name async for name in storage.records.list("journal")]) == 3000
+    assert len([name async for name in records_of(storage).list("journal")]) == 3000

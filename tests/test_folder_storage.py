@@ -37,7 +37,7 @@ from app.storage.base import (
 )
 from app.storage.folder import FolderStorage, FolderStorages, threads
 from app.storage.folder.root import Root
-from tests.storages import chunks, delete, get, names, path, put
+from tests.storages import chunks, delete, get, names, path, put, records_of
 
 MIB = 1024 * 1024
 
@@ -312,10 +312,10 @@ async def test_every_change_is_durable_before_it_is_acknowledged(
     await put(storage, "c/f", b"x")
     await delete(storage, "c")
     assert steps[-3:] == ["unlink", "rmdir", "fsync of the folder"]
-    await storage.records.create("locks/first", b"x")
-    await storage.records.create("locks/a", b"x")
+    await records_of(storage).create("locks/first", b"x")
+    await records_of(storage).create("locks/a", b"x")
     assert steps[-5:] == ["writev", "fsync", "link", "unlink", "fsync of the folder"]
-    await storage.records.delete("locks/a")
+    await records_of(storage).delete("locks/a")
     assert steps[-2:] == ["unlink", "fsync of the folder"]
 
 
@@ -509,41 +509,41 @@ async def test_without_hard_links_one_of_many_wins(storage: FolderStorage, data:
     uploads = (put(storage, "f", b"%d" % i, ABSENT) for i in range(8))
     outcomes = await asyncio.gather(*uploads, return_exceptions=True)
     assert sum(isinstance(outcome, Written) for outcome in outcomes) == 1
-    created = await asyncio.gather(*(storage.records.create("locks/a", b"%d" % i) for i in range(8)))
+    created = await asyncio.gather(*(records_of(storage).create("locks/a", b"%d" % i) for i in range(8)))
     assert sorted(created) == [False] * 7 + [True]
-    assert await storage.records.read("locks/a") == b"%d" % created.index(True)
+    assert await records_of(storage).read("locks/a") == b"%d" % created.index(True)
     assert list((data / ".zotshelf/uploads").iterdir()) == []
 
 
 async def test_a_record_that_is_still_being_created_is_absent(storage: FolderStorage, data: Path) -> None:
-    await storage.records.create("locks/a", b"x")
+    await records_of(storage).create("locks/a", b"x")
     (data / ".zotshelf/locks/b").touch()
-    assert await storage.records.read("locks/b") is None
-    assert await storage.records.create("locks/b", b"x") is False
-    await storage.records.delete("locks/b")
-    assert await storage.records.create("locks/b", b"x") is True
+    assert await records_of(storage).read("locks/b") is None
+    assert await records_of(storage).create("locks/b", b"x") is False
+    await records_of(storage).delete("locks/b")
+    assert await records_of(storage).create("locks/b", b"x") is True
     with pytest.raises(ValueError):
-        await storage.records.create("locks/c", b"")
+        await records_of(storage).create("locks/c", b"")
 
 
 @pytest.mark.parametrize("name", ["uploads", "uploads/x"])
 async def test_an_upload_is_no_record(storage: FolderStorage, name: str) -> None:
     await put(storage, "f", b"x")
     with pytest.raises(ValueError):
-        await storage.records.create(name, b"x")
+        await records_of(storage).create(name, b"x")
     with pytest.raises(ValueError):
-        await storage.records.read(name)
+        await records_of(storage).read(name)
 
 
 async def test_records_do_not_follow_links(storage: FolderStorage, data: Path, outside: Path) -> None:
-    await storage.records.create("locks/a", b"x")
+    await records_of(storage).create("locks/a", b"x")
     (data / ".zotshelf/locks/link").symlink_to(outside / "secret")
     (data / ".zotshelf/props").symlink_to(outside)
-    assert await storage.records.read("locks/link") is None
-    assert await storage.records.read("props/secret") is None
-    assert [name async for name in storage.records.list("locks")] == ["locks/a"]
+    assert await records_of(storage).read("locks/link") is None
+    assert await records_of(storage).read("props/secret") is None
+    assert [name async for name in records_of(storage).list("locks")] == ["locks/a"]
     with pytest.raises(Unavailable):
-        await storage.records.create("props/new", b"x")
+        await records_of(storage).create("props/new", b"x")
     assert not (outside / "new").exists()
 
 

@@ -16,6 +16,7 @@ from app.path import DavPath
 from app.storage.base import Records, Unavailable
 from app.storage.folder import FolderStorages
 from tests.journal_store import Clock, MemoryRecords, note, notes, numbers, prop, wake
+from tests.storages import records_of
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ async def records(
         yield memory
         return
     storages = FolderStorages(str(tmp_path))
-    yield storages.for_user("ann").records
+    yield records_of(storages.for_user("ann"))
     await storages.aclose()
 
 

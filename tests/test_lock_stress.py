@@ -28,7 +28,7 @@ from app.storage.s3.sender import Sender
 from tests.journal_store import HazardousRecords, Hazards, MemoryRecords
 from tests.lock_stress import PATHS, Fight, LockServer, Log
 from tests.naive_locks import NaiveLocks
-from tests.storages import path
+from tests.storages import path, records_of
 from tests.stores import S3Store
 
 logger = logging.getLogger("zotshelf.stress")
@@ -105,7 +105,7 @@ def check(log: Log) -> None:
 async def test_in_a_folder(small_skew: None, tmp_path: Path) -> None:
     hosts = [FolderStorages(str(tmp_path)) for _ in range(2)]
     try:
-        check(await fight([host.for_user("ann").records for host in hosts], locks))
+        check(await fight([records_of(host.for_user("ann")) for host in hosts], locks))
     finally:
         for host in hosts:
             await host.aclose()

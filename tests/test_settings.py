@@ -91,6 +91,7 @@ def test_a_storage_is_a_folder_or_a_bucket(storage: str, place: Place) -> None:
         pytest.param("STORAGE", "s3://bucket/a//b", "no empty, '.' or '..' segment", id="empty segment"),
         pytest.param("STORAGE", "s3://bucket/a/../b", "no empty, '.' or '..' segment", id="dots"),
         pytest.param("STORAGE", "s3://bucket/" + "abc/" * 150, "at most 512 bytes", id="long prefix"),
+        pytest.param("FOLDER_WRITES", "inplace", "must be 'atomic' or 'in-place'", id="unknown way to write"),
         pytest.param("USERS_FILE", "./data/users", "must not lie in the folder", id="users in the storage"),
         pytest.param("BASE_PATH", "dav", "must begin with '/'", id="base path without slash"),
         pytest.param("BASE_PATH", "//dav", "must begin with '/'", id="base path with two slashes"),
@@ -278,3 +279,12 @@ def test_a_link_in_the_storage_to_a_users_file_elsewhere_is_refused(tmp_path: Pa
         "ZOTSHELF_USERS_FILE": f"{tmp_path}/data/users",
     }
     assert _error(environ).startswith("ZOTSHELF_USERS_FILE must not lie in the folder")
+
+
+def test_only_into_a_folder_can_files_be_written_in_place() -> None:
+    assert Settings.load({}).folder_writes == "atomic"
+    in_place = {"ZOTSHELF_FOLDER_WRITES": "in-place"}
+    assert Settings.load(in_place).folder_writes == "in-place"
+    assert _error(in_place | {"ZOTSHELF_STORAGE": "s3://bucket"}) == (
+        "ZOTSHELF_FOLDER_WRITES=in-place is about a folder: it needs ZOTSHELF_STORAGE=file:PATH"
+    )

@@ -35,6 +35,7 @@ from tests.storages import (
     names,
     path,
     put,
+    records_of,
 )
 
 MIB = 1024 * 1024
@@ -46,9 +47,8 @@ def storage(tried: Tried) -> Storage:
 
 
 @pytest.fixture
-def records(storage: Storage) -> Records:
-    assert storage.records is not None
-    return storage.records
+def records(tried_atomic: Tried) -> Records:
+    return records_of(tried_atomic.storage)
 
 
 class Gone(Exception):
@@ -178,7 +178,8 @@ async def test_a_collection_cannot_be_opened_as_a_file(storage: Storage) -> None
             await storage.open(path(where))
 
 
-async def test_the_reserved_folder_is_not_listed(storage: Storage, records: Records) -> None:
+async def test_the_reserved_folder_is_not_listed(tried_atomic: Tried, records: Records) -> None:
+    storage = tried_atomic.storage
     await put(storage, "f", b"x")
     await records.create("locks/one", b"x")
     assert await names(storage, "") == ["f"]
@@ -347,13 +348,13 @@ async def test_what_changes_during_an_upload_is_noticed_before_the_commit(tried:
     ],
 )
 async def test_an_upload_that_fails_changes_nothing(
-    tried: Tried,
+    tried_atomic: Tried,
     parts: list[bytes | Exception],
     size: int | None,
     error: type[Exception],
     before: bytes | None,
 ) -> None:
-    storage = tried.storage
+    storage = tried_atomic.storage
     old = None if before is None else (await put(storage, "f", before)).etag
     with pytest.raises(error):
         await storage.write(path("f"), Body(chunks(*parts), size))
@@ -362,10 +363,11 @@ async def test_an_upload_that_fails_changes_nothing(
             await storage.stat(path("f"))
     else:
         assert await get(storage, "f", expect=old) == before
-    assert await tried.litter() == []
+    assert await tried_atomic.litter() == []
 
 
-async def test_readers_see_the_old_content_until_the_last_byte(storage: Storage) -> None:
+async def test_readers_see_the_old_content_until_the_last_byte(tried_atomic: Tried) -> None:
+    storage = tried_atomic.storage
     await put(storage, "f", b"old")
     seen: list[bytes] = []
 
@@ -396,8 +398,8 @@ async def test_a_reader_keeps_what_it_opened_or_is_told(storage: Storage) -> Non
     await opened.aclose()
 
 
-async def test_a_cancelled_upload_changes_nothing(tried: Tried) -> None:
-    storage = tried.storage
+async def test_a_cancelled_upload_changes_nothing(tried_atomic: Tried) -> None:
+    storage = tried_atomic.storage
     await put(storage, "f", b"old")
     reached = asyncio.Event()
 
@@ -412,7 +414,7 @@ async def test_a_cancelled_upload_changes_nothing(tried: Tried) -> None:
     with pytest.raises(asyncio.CancelledError):
         await upload
     assert await get(storage, "f") == b"old"
-    assert await tried.litter() == []
+    assert await tried_atomic.litter() == []
 
 
 # Where a file cannot be
@@ -626,12 +628,12 @@ async def test_two_deletes_of_one_tree_both_end_well(storage: Storage) -> None:
 # Records
 
 
-async def test_a_record_is_created_once(tried: Tried, records: Records) -> None:
+async def test_a_record_is_created_once(tried_atomic: Tried, records: Records) -> None:
     assert await records.create("locks/one", b"first") is True
     assert await records.create("locks/one", b"second") is False
     assert await records.read("locks/one") == b"first"
     assert await records.create("locks/two", b"x") is True
-    assert await names(tried.storage, "") == []
+    assert await names(tried_atomic.storage, "") == []
 
 
 async def test_of_many_that_create_a_record_exactly_one_does(records: Records) -> None:

@@ -115,8 +115,9 @@ BODIES = pytest.mark.parametrize("size", [0, 10, 9 * MIB], ids=["empty", "small"
 @BODIES
 @pytest.mark.parametrize("before", [None, b"old"], ids=["new", "overwrite"])
 async def test_leave_is_asked_for_between_the_last_byte_and_the_commit(
-    storage: Storage, size: int, before: bytes | None
+    tried_atomic: Tried, size: int, before: bytes | None
 ) -> None:
+    storage = tried_atomic.storage
     if before is not None:
         await put(storage, "f", before)
     seen: list[str] = []
@@ -162,8 +163,8 @@ async def test_a_write_that_gets_no_leave_changes_nothing(
 
 
 @BODIES
-async def test_a_commit_that_fails_leaves_the_leave(tried: Tried, size: int) -> None:
-    storage = tried.storage
+async def test_a_commit_that_fails_leaves_the_leave(tried_atomic: Tried, size: int) -> None:
+    storage = tried_atomic.storage
 
     async def body() -> AsyncIterator[bytes]:
         yield bytes(size)
@@ -174,17 +175,17 @@ async def test_a_commit_that_fails_leaves_the_leave(tried: Tried, size: int) -> 
         await storage.write(path("f"), Body(body(), size), ABSENT, watch)
     assert watch.notes in (["entered", "Changed"], [])
     assert await get(storage, "f") == b"another's"
-    assert await tried.litter() == []
+    assert await tried_atomic.litter() == []
 
 
-async def test_a_body_that_is_not_whole_asks_for_no_leave(tried: Tried) -> None:
+async def test_a_body_that_is_not_whole_asks_for_no_leave(tried_atomic: Tried) -> None:
     for parts, size in (([b"12345"], 6), ([bytes(MIB)] * 9, 9 * MIB + 1)):
         watch = Watch()
         with pytest.raises(Incomplete):
-            await tried.storage.write(path("f"), Body(chunks(*parts), size), None, watch)
+            await tried_atomic.storage.write(path("f"), Body(chunks(*parts), size), None, watch)
         assert watch.notes == []
-    assert await members(tried.storage, "") == []
-    assert await tried.litter() == []
+    assert await members(tried_atomic.storage, "") == []
+    assert await tried_atomic.litter() == []
 
 
 @BODIES
@@ -275,8 +276,8 @@ async def test_any_name_is_carried_and_given(storage: Storage, verb: Verb, name:
     assert await tree_at(storage, "d") == await tree_at(storage, "c")
 
 
-async def test_readers_see_the_old_or_the_new_file_and_nothing_else(tried: Tried, verb: Verb) -> None:
-    storage = tried.storage
+async def test_readers_see_the_old_or_the_new_file_and_nothing_else(tried_atomic: Tried, verb: Verb) -> None:
+    storage = tried_atomic.storage
     old, new = b"o" * 3 * MIB, b"n" * 5 * MIB
     await put(storage, "f", new)
     await put(storage, "g", old)
@@ -287,7 +288,7 @@ async def test_readers_see_the_old_or_the_new_file_and_nothing_else(tried: Tried
             content = await get(storage, "g")
         except StorageError:  # replaced while it was read
             continue
-        if content == b"" and not tried.copies_whole:
+        if content == b"" and not tried_atomic.copies_whole:
             continue
         assert content in (old, new)
         seen.add(content[:1])

@@ -11,8 +11,11 @@ import httpx
 import pytest
 
 from tests.attachments import KINDS, Attachment, editions, unzipped
+from tests.conftest import STORAGES
 from tests.servers import PASSWORD, Server
 from tests.zotero_client import ZoteroClient
+
+pytestmark = pytest.mark.parametrize("server", [*STORAGES, "in_place"], indirect=True)
 
 _LETTERS = "23456789ABCDEFGHIJKLMNPQRSTUVWXYZ"
 _MANY = 1100

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.conftest import STORAGES
 from tests.servers import ODD_USERS, PASSWORD, Server, serving
 from tests.stores import FolderStore
 from tests.zotero_client import MissingFolder, VerifyError, ZoteroClient
@@ -32,6 +33,7 @@ async def verified(address: str, user: str, password: str = PASSWORD) -> ZoteroC
     return client
 
 
+@pytest.mark.parametrize("server", [*STORAGES, "in_place"], indirect=True)
 async def test_a_missing_collection_is_offered_created_and_verified(server: Server, user: str) -> None:
     await verified(server.url + "/", user)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from app.answer import Answer
 from app.gate import locked_as_error
@@ -14,6 +15,8 @@ from app.request import DavRequest
 from app.storage.base import NotFound
 from app.xml import MULTISTATUS_CLOSE, MULTISTATUS_OPEN, element, parse_propertyupdate, propstat, response
 
+_PROTECTED: Final = "<D:error><D:cannot-modify-protected-property/></D:error>"
+
 
 async def proppatch(request: DavRequest) -> Answer:
     """Set and remove dead properties of one resource, in order, all or none."""
@@ -23,22 +26,28 @@ async def proppatch(request: DavRequest) -> Answer:
     for name, xml in update:
         final.pop(name, None)
         final[name] = xml
-    if PROTECTED.isdisjoint(final):
+    refused = _refused(request, final)
+    if not refused:
         await _change(request, final)
         content = propstat("".join(map(element, final)), "200 OK")
     else:
         # RFC 4918 section 9.2.1: what was not the cause fails with it.
-        refused = [name for name in final if name in PROTECTED]
-        others = [name for name in final if name not in PROTECTED]
-        content = propstat(
-            "".join(map(element, refused)),
-            "403 Forbidden",
-            "<D:error><D:cannot-modify-protected-property/></D:error>",
-        )
+        others = [name for name in final if name not in refused]
+        condition = _PROTECTED if refused <= PROTECTED else ""
+        causes = [name for name in final if name in refused]
+        content = propstat("".join(map(element, causes)), "403 Forbidden", condition)
         if others:
             content += propstat("".join(map(element, others)), "424 Failed Dependency")
     href = own_href(request, is_collection=entry.is_collection)
     return multistatus_answer((MULTISTATUS_OPEN + response(href, content) + MULTISTATUS_CLOSE).encode())
+
+
+def _refused(request: DavRequest, final: Mapping[str, str | None]) -> set[str]:
+    """Return the properties that cannot be changed: the server's own, and any where none can be kept."""
+    refused = {name for name in final if name in PROTECTED}
+    if not request.storage.abilities.records:
+        refused |= {name for name, xml in final.items() if xml is not None}
+    return refused
 
 
 async def _change(request: DavRequest, final: Mapping[str, str | None]) -> None:

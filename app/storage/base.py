@@ -216,7 +216,7 @@ class Abilities(NamedTuple):
     """What a storage can do; the methods that a client is offered follow from it."""
 
     atomic_replace: bool
-    """A file is replaced whole or not at all."""
+    """A file is replaced whole or not at all; else what is replaced is lost when the writing begins."""
     server_side_copy: bool
     """Copies and moves are made inside the storage."""
     records: bool
@@ -293,7 +293,9 @@ class Storage(Protocol):
         """Store a file, all or nothing: until the last byte is durable readers see what was there.
 
         `leave` is entered when the whole body is there, just before the commit, and left after it; what
-        it raises leaves everything as it was.
+        it raises leaves everything as it was. Where there is no `atomic_replace`, a file may be seen while
+        it is being written, `leave` is entered before anything of it is, and what fails after that leaves
+        no file.
 
         An exception out of `body` leaves what was there and no litter. `expect` is enforced by the
         store where it can be, otherwise checked just before the commit. Nothing of the body is read

@@ -11,14 +11,12 @@ from contextlib import closing
 from typing import Final, NamedTuple
 
 from app.path import DavPath
-from app.storage.base import Denied, Failure, NameRefused, NotFound, ParentMissing, StorageError, Unavailable
-from app.storage.folder.aside import Aside
+from app.storage.base import Denied, Failure, NameRefused, NotFound, ParentMissing, StorageError
 from app.storage.folder.file_copy import FileCopy
 from app.storage.folder.members import Scan, is_shown
-from app.storage.folder.placing import OtherFileSystem, place
 from app.storage.folder.root import MISSING, Root, etag_of, name_of, sync_folder
-from app.storage.folder.temporary import Temporaries
 from app.storage.folder.tree import Removal
+from app.storage.folder.writes import Making
 
 BATCH: Final = 1000
 """So many files are planned by one call."""
@@ -47,7 +45,7 @@ class Copying:
     def __init__(
         self,
         root: Root,
-        temporaries: Temporaries,
+        making: Making,
         source: DavPath,
         target: DavPath,
         *,
@@ -61,15 +59,13 @@ class Copying:
         self.etag: str | None = None
         """Of the source, where that is a file, before it was copied."""
         self._root = root
-        self._temporaries = temporaries
+        self._making = making
         self._source = source
         self._deep = deep
         self._whole = whole
-        self._aside = Aside(root, temporaries)
         self._way: list[_Pair] = []
         self._merged: list[_Pair] = []
         self._unsynced: list[_Pair] = []
-        self._staged: list[tuple[DavPath, DavPath]] = []
         self._own: os.stat_result | None = None
         self._failures: list[Failure] = []
         self._failed: set[DavPath] = set()
@@ -114,7 +110,7 @@ class Copying:
         """Free what is held open, and leave no litter; safe to call at any time, and twice."""
         self._walking.close()
         self._settling.close()
-        self._aside.abandon()
+        self._making.abandon()
 
     def _walk(self) -> Generator[FileCopy | None]:
         """Make the collections, and yield the files to be copied into them and now and then None."""
@@ -173,7 +169,7 @@ class Copying:
             elif stat.S_ISDIR(found.st_mode):
                 self._merged.append(pair)
             else:
-                return self._make(pair._replace(place=self._stage(pair.target)))
+                return self._make(pair._replace(place=self._making.make_way(pair.target)))
         return pair
 
     def _members(self, pair: _Pair, scan: Scan) -> Generator[FileCopy | None]:
@@ -201,14 +197,8 @@ class Copying:
     def _file(self, there: int, source: DavPath, target: DavPath, place: DavPath) -> FileCopy:
         found = self._root.find(there, place)
         if found is not None and stat.S_ISDIR(found.st_mode):
-            place = self._stage(target)
-        return FileCopy(self._root, self._temporaries, source, target, place)
-
-    def _stage(self, target: DavPath) -> DavPath:
-        """Return where to make what cannot be made in its place, as a resource of the other kind is there."""
-        place = self._aside.make(target).child(target.name)
-        self._staged.append((place, target))
-        return place
+            place = self._making.make_way(target)
+        return FileCopy(self._root, source, target, self._making.upload(place))
 
     def _miss(self, target: DavPath) -> None:
         if self._whole and target not in self._failed:
@@ -218,15 +208,14 @@ class Copying:
         for pair in self._unsynced:
             self._sync(pair)
             yield
-        for staged, target in self._staged:
-            self._replace(staged, target)
+        for failure in self._making.replace(self._is_whole):
+            if failure is not None:
+                self.fail(failure.path, failure.error)
             yield
         if not self._failed:
             for pair in self._merged:
                 yield from self._prune(pair)
-        while not self._aside.gone:
-            self._aside.step()
-            yield
+        yield from self._making.clear_up()
 
     def _sync(self, pair: _Pair) -> None:
         try:
@@ -236,16 +225,8 @@ class Copying:
             if error.errno not in MISSING:
                 self.fail(pair.target, self._root.error(error, pair.target))
 
-    def _replace(self, staged: DavPath, target: DavPath) -> None:
-        """Put what was made aside in the place of what it replaces, if it is whole."""
-        if any(path == target or target.contains(path) for path in self._failed):
-            return
-        try:
-            place(self._root, self._aside, staged, target)
-        except StorageError as error:
-            self.fail(target, error)
-        except OtherFileSystem:
-            self.fail(target, Unavailable(target, "it is on another file system and cannot be replaced"))
+    def _is_whole(self, target: DavPath) -> bool:
+        return not any(path == target or target.contains(path) for path in self._failed)
 
     def _prune(self, pair: _Pair) -> Generator[None]:
         """Delete what a collection of the target had before and the source lacks."""

@@ -9,8 +9,7 @@ from typing import Final
 from app.path import DavPath
 from app.storage.base import NotFound, Unavailable
 from app.storage.folder.root import Root, etag_of, name_of
-from app.storage.folder.temporary import Temporaries
-from app.storage.folder.upload import Upload
+from app.storage.folder.writes import FileUpload
 
 STEP_BYTES: Final = 32 * 1024 * 1024
 """So much is copied by one call."""
@@ -22,17 +21,15 @@ _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 class FileCopy:
     """One file being copied in steps. Every method blocks; they raise StorageError.
 
-    It is put in place as an upload is: whole or not at all.
+    It is put in place as any upload is.
     """
 
-    def __init__(
-        self, root: Root, temporaries: Temporaries, source: DavPath, target: DavPath, place: DavPath
-    ) -> None:
-        """`target` is what the copy is known as, `place` where it is put."""
+    def __init__(self, root: Root, source: DavPath, target: DavPath, upload: FileUpload) -> None:
+        """`target` is what the copy is known as; `upload` knows where it is put."""
         self.target = target
         self._root = root
         self._source = source
-        self._upload = Upload(root, temporaries, place, None)
+        self._upload = upload
         self._file = -1
         self._etag = ""
         self._left = 0

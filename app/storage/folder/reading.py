@@ -89,9 +89,8 @@ class OpenFile:
                 raise Unavailable(self._path, "the file was closed while it was being read")
             with self._root.errors(self._path):
                 block = os.pread(self._file, min(size, self.stop - offset), offset)
-                ended = offset + len(block) == self.stop
                 # Whoever writes into the file itself makes a body of which the etag would be a lie.
-                if not block or (ended and etag_of(os.fstat(self._file)) != self.entry.etag):
+                if not block or etag_of(os.fstat(self._file)) != self.entry.etag:
                     raise Unavailable(self._path, "the file was changed while it was being read")
         if self._closing:
             self.close()

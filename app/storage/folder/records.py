@@ -81,7 +81,7 @@ class FolderRecords:
 
     def _create(self, path: DavPath, content: bytes) -> bool:
         with self._root.errors(path, missing=Unavailable):
-            folder = self._root.open_own(path.parent, readable=True)
+            folder = self._root.open_or_make(path.parent, readable=True)
             try:
                 # Of many that want one number all but the first can be told without waiting for the disk.
                 return not _is_taken(folder, name_of(path)) and self._write(path, content, folder)

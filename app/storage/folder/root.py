@@ -144,11 +144,15 @@ class Root:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except FileExistsError:
                 raise Unavailable(path, f"{self.folder} is not a folder") from None
-            # A folder that may only be read can be served all the same.
-            with suppress(OSError):
-                (self.folder / RESERVED).mkdir(exist_ok=True)
+            self._mark()
             status = self.folder.stat()
             self._identity = status.st_dev, status.st_ino
+
+    def _mark(self) -> None:
+        """Make what the folder will be known by again."""
+        # A folder that may only be read can be served all the same.
+        with suppress(OSError):
+            (self.folder / RESERVED).mkdir(exist_ok=True)
 
     def open(self, path: DavPath, *, readable: bool = False) -> int:
         """Return a descriptor of the root itself. Raises Unavailable when it is gone."""
@@ -209,16 +213,16 @@ class Root:
         finally:
             os.close(folder)
 
-    def open_own(self, path: DavPath, *, readable: bool = False) -> int:
-        """Open a folder of the server's own, below the reserved name, and make it where missing."""
+    def open_or_make(self, path: DavPath, *, readable: bool = False) -> int:
+        """Open a folder that is to be there, such as those of the server's own, and make it where missing."""
         try:
             return self.open_collection(path, readable=readable)
         except FileNotFoundError:
             for depth in range(len(path.segments)):
-                self._make_own(DavPath(path.segments[: depth + 1]))
+                self._make(DavPath(path.segments[: depth + 1]))
             return self.open_collection(path, readable=readable)
 
-    def _make_own(self, path: DavPath) -> None:
+    def _make(self, path: DavPath) -> None:
         with self.collection(path.parent, readable=True) as parent, suppress(FileExistsError):
             os.mkdir(name_of(path), dir_fd=parent)
             sync_folder(parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -15,7 +16,6 @@ from app.path import DavPath
 from app.storage.base import (
     Abilities,
     Body,
-    Denied,
     Entry,
     Exists,
     Expectation,
@@ -25,25 +25,28 @@ from app.storage.base import (
     NotFound,
     Opened,
     ParentMissing,
+    Records,
     StartError,
     StorageError,
     Written,
 )
-from app.storage.folder.aside import Aside
+from app.storage.folder.atomic import ABILITIES as ATOMIC
+from app.storage.folder.atomic import AtomicWrites
 from app.storage.folder.copying import Copying
+from app.storage.folder.in_place import ABILITIES as IN_PLACE
+from app.storage.folder.in_place import InPlaceWrites
 from app.storage.folder.members import Members
-from app.storage.folder.placing import OtherFileSystem, place
+from app.storage.folder.mounted import MountedRoot
 from app.storage.folder.reading import OpenFile
-from app.storage.folder.records import FolderRecords
 from app.storage.folder.root import Root, name_of, sync_folder
-from app.storage.folder.temporary import Temporaries
-from app.storage.folder.threads import clean_up, in_thread
+from app.storage.folder.threads import in_thread
 from app.storage.folder.transfer import carry_out
-from app.storage.folder.tree import remove
-from app.storage.folder.upload import Blocks, Upload
+from app.storage.folder.tree import Removal, remove
+from app.storage.folder.writes import Writes
 
 THREADS: Final = 16
-ABILITIES: Final = Abilities(atomic_replace=True, server_side_copy=True, records=True)
+
+_log = logging.getLogger(__name__)
 
 _ROOT: Final = DavPath()
 
@@ -53,24 +56,35 @@ class FolderStorage:
 
     A file there is a file here, a collection a folder. Whatever else lies there – symbolic links,
     FIFOs, names that no URL can have – is not shown, and named once in the log. Conditions on a file
-    are exact among all writers of this server on this host; another host or program that writes at
-    the same moment can slip in between the check of an etag and the replacement.
+    are exact among all writers of this server on this host, unless files are written in place; another
+    host or program that writes at the same moment can slip in between the check of an etag and the
+    replacement.
     """
 
-    def __init__(self, root: Path, threads: Executor, within: Root | None = None) -> None:
-        """`within` is a folder that must be there before `root` may be made below it."""
-        self._root = Root(root, within)
+    def __init__(
+        self, root: Path, threads: Executor, within: Root | None = None, *, in_place: bool = False
+    ) -> None:
+        """`within` is a folder that must be there before `root` may be made below it.
+
+        With `in_place` files are written where they belong; see app.storage.folder.in_place.
+        """
         self._threads = threads
-        self._temporaries = Temporaries(self._root)
-        self._records = FolderRecords(self._root, self._temporaries, threads)
+        self._root: Root
+        self._writes: Writes
+        if in_place:
+            self._root = mounted = MountedRoot(root, within)
+            self._writes = InPlaceWrites(mounted, threads)
+        else:
+            self._root = Root(root, within)
+            self._writes = AtomicWrites(self._root, threads)
 
     @property
     def abilities(self) -> Abilities:
-        return ABILITIES
+        return self._writes.abilities
 
     @property
-    def records(self) -> FolderRecords:
-        return self._records
+    def records(self) -> Records | None:
+        return self._writes.records
 
     async def stat(self, path: DavPath) -> Entry:
         self._check(path)
@@ -100,24 +114,7 @@ class FolderStorage:
         self, path: DavPath, body: Body, expect: Expectation = None, leave: Leave = nullcontext
     ) -> Written:
         self._check(path)
-        upload = Upload(self._root, self._temporaries, path, expect)
-        await in_thread(self._threads, path, upload.check)
-        blocks = Blocks(path, body)
-        try:
-            block = await blocks.read()
-            while not blocks.ended:
-                await in_thread(self._threads, path, upload.append, block)
-                block = await blocks.read()
-            if not upload.begun:
-                # A body so small is on the disk in no time, and costs one call.
-                async with leave():
-                    return await in_thread(self._threads, path, upload.finish, block)
-            await in_thread(self._threads, path, upload.seal, block)
-            async with leave():
-                return await in_thread(self._threads, path, upload.commit)
-        finally:
-            if upload.begun:
-                await clean_up(self._threads, upload.close)
+        return await self._writes.write(path, body, expect, leave)
 
     async def make_collection(self, path: DavPath) -> None:
         self._check(path)
@@ -139,32 +136,45 @@ class FolderStorage:
         self, path: DavPath, keep: Collection[DavPath] = (), expect: str | None = None
     ) -> AsyncGenerator[Failure]:
         self._check(path)
-        removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect)
-        if removal is None:
-            return
+        removal: Removal | None = None
         try:
-            while not removal.done:
+            removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect)
+            while removal is not None and not removal.done:
                 for failure in await in_thread(self._threads, path, removal.step):
                     yield failure
         finally:
-            removal.close()
+            if removal is not None:
+                removal.close()
+            self._writes.deleted(path)
 
     async def copy(self, source: DavPath, target: DavPath, *, deep: bool) -> AsyncGenerator[Failure]:
         self._check(source)
         self._check(target)
-        copying = Copying(self._root, self._temporaries, source, target, deep=deep)
-        async with aclosing(carry_out(self._threads, copying)) as failures:
+        async with aclosing(self._carry_out(self._copying(source, target, deep=deep))) as failures:
             async for failure in failures:
                 yield failure
+
+    def _copying(self, source: DavPath, target: DavPath, *, deep: bool, whole: bool = False) -> Copying:
+        return Copying(self._root, self._writes.making(), source, target, deep=deep, whole=whole)
+
+    async def _carry_out(self, copying: Copying) -> AsyncGenerator[Failure]:
+        try:
+            async with aclosing(carry_out(self._threads, copying)) as failures:
+                async for failure in failures:
+                    yield failure
+        finally:
+            if copying.etag is None:
+                self._writes.emptied(copying.target)
+            self._writes.emptied(copying.target.parent)
 
     async def move(self, source: DavPath, target: DavPath) -> AsyncGenerator[Failure]:
         self._check(source)
         self._check(target)
-        if await self._rename(source, target):
+        if await self._writes.rename(source, target):
             return
-        copying = Copying(self._root, self._temporaries, source, target, deep=True, whole=True)
+        copying = self._copying(source, target, deep=True, whole=True)
         is_whole = True
-        async with aclosing(carry_out(self._threads, copying)) as failures:
+        async with aclosing(self._carry_out(copying)) as failures:
             async for failure in failures:
                 is_whole = False
                 yield failure
@@ -175,21 +185,9 @@ class FolderStorage:
                     async for failure in failures:
                         yield failure
 
-    async def _rename(self, source: DavPath, target: DavPath) -> bool:
-        """Move by renaming; False, and nothing done, where that would lead to another file system."""
-        if source.is_root or target.is_root:
-            raise Denied(source, "the root itself is never moved or replaced")
-        aside = Aside(self._root, self._temporaries)
-        try:
-            await in_thread(self._threads, source, place, self._root, aside, source, target)
-            while not aside.gone:
-                await in_thread(self._threads, source, aside.step)
-        except OtherFileSystem:
-            return False
-        finally:
-            if not aside.gone:
-                await clean_up(self._threads, aside.abandon)
-        return True
+    async def aclose(self) -> None:
+        """End what goes on by itself; safe to call twice."""
+        await self._writes.aclose()
 
     def _check(self, path: DavPath) -> None:
         if self._root.is_reserved(path):
@@ -199,22 +197,31 @@ class FolderStorage:
 class FolderStorages:
     """All roots of a server (`app.storage.base.Storages`), with the threads that work on them."""
 
-    def __init__(self, template: str) -> None:
+    def __init__(self, template: str, *, in_place: bool = False) -> None:
         """Make the folder `template`, or the part of it before the segment that names the user.
 
         `{user}` in it gives every user a root of their own, made when it is first used; without it
-        all share one. A relative path counts from the working directory of this moment. Blocks;
-        raises StartError.
+        all share one. A relative path counts from the working directory of this moment. With
+        `in_place` files are written where they belong, and not under another name first. Blocks; raises
+        StartError.
         """
         self._template = str(Path(template).absolute())
+        self._in_place = in_place
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="folder")
         self._storages: dict[str, FolderStorage] = {}
         fixed = Path(self._template.partition("{user}")[0] + "x").parent
-        self._fixed = Root(fixed if self._is_per_user else Path(self._template))
+        self._fixed = (MountedRoot if in_place else Root)(
+            fixed if self._is_per_user else Path(self._template)
+        )
         try:
             self._fixed.prepare(_ROOT)
         except StorageError as error:
             raise StartError(f"the folder {self._fixed.folder} cannot be used: {error}") from error
+        if isinstance(self._fixed, MountedRoot) and not self._fixed.is_mounted:
+            _log.warning(
+                "files are written in place in %s, where nothing is mounted: is the mount missing?",
+                self._fixed.folder,
+            )
 
     @property
     def _is_per_user(self) -> bool:
@@ -222,7 +229,7 @@ class FolderStorages:
 
     @property
     def abilities(self) -> Abilities:
-        return ABILITIES
+        return IN_PLACE if self._in_place else ATOMIC
 
     def for_user(self, user: str) -> FolderStorage:
         """Return the root of `user`; without `{user}` in the template it is the same for all."""
@@ -230,10 +237,13 @@ class FolderStorages:
         storage = self._storages.get(owner)
         if storage is None:
             folder = Path(self._template.replace("{user}", owner))
-            storage = FolderStorage(folder, self._threads, self._fixed if self._is_per_user else None)
+            within = self._fixed if self._is_per_user else None
+            storage = FolderStorage(folder, self._threads, within, in_place=self._in_place)
             self._storages[owner] = storage
         return storage
 
     async def aclose(self) -> None:
         """Wait for what the threads are still doing, and end them; safe to call twice."""
+        for storage in self._storages.values():
+            await storage.aclose()
         await asyncio.to_thread(self._threads.shutdown)

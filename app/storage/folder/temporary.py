@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -15,11 +14,11 @@ from typing import Final
 from app.path import DavPath
 from app.storage.base import Unavailable
 from app.storage.folder.leavings import UPLOADS, Leavings
+from app.storage.folder.pieces import write_all
 from app.storage.folder.root import Root
 from app.storage.folder.tree import Removal
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_PIECES: Final = 1024
 _READ_BYTES: Final = 1024 * 1024
 _SYNC_BYTES: Final = 32 * 1024 * 1024
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -40,7 +39,7 @@ class Temporaries:
         """Begin a file that is to become the resource `path`. Raises StorageError."""
         with self._root.errors(path, missing=Unavailable):
             self._leavings.tidy()
-            uploads = self._root.open_own(UPLOADS)
+            uploads = self._root.open_or_make(UPLOADS)
             name = secrets.token_hex(16)
             try:
                 return TemporaryFile(uploads, name, os.open(name, _CREATE, 0o666, dir_fd=uploads))
@@ -51,7 +50,7 @@ class Temporaries:
     def make_folder(self, path: DavPath) -> DavPath:
         """Make a folder, and return its path, for what has to do with `path`. Raises StorageError."""
         with self._root.errors(path, missing=Unavailable):
-            uploads = self._root.open_own(UPLOADS)
+            uploads = self._root.open_or_make(UPLOADS)
             try:
                 name = secrets.token_hex(16)
                 os.mkdir(name, dir_fd=uploads)
@@ -85,14 +84,7 @@ class TemporaryFile:
         What was written is brought to the disk every 32 MiB, so that a sender who is faster than the
         disk is held back on the way and does not wait long after its last byte.
         """
-        pieces = deque(memoryview(piece) for piece in block if piece)
-        while pieces:
-            written = os.writev(self._file, [pieces[i] for i in range(min(len(pieces), _PIECES))])
-            self._unsynced += written
-            while pieces and written >= len(pieces[0]):
-                written -= len(pieces.popleft())
-            if written:
-                pieces[0] = pieces[0][written:]
+        self._unsynced += write_all(self._file, block)
         self._sync_sometimes()
 
     def append_from(self, file: int, limit: int) -> int:

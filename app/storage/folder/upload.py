@@ -2,69 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, suppress
-from typing import Final
+from contextlib import suppress
 
 from app.path import DavPath
-from app.storage.base import (
-    ABSENT,
-    Body,
-    Changed,
-    Expectation,
-    Incomplete,
-    IsACollection,
-    ParentMissing,
-    Written,
-)
+from app.storage.base import ABSENT, Expectation, ParentMissing, Written
 from app.storage.folder.root import Root, etag_of, locked, name_of, sync_folder
+from app.storage.folder.target import Target
 from app.storage.folder.temporary import Temporaries, TemporaryFile
-
-BLOCK_BYTES: Final = 1024 * 1024
-"""So much of a body is gathered before a thread writes it; a smaller body is stored by one call."""
-
-_PIECES: Final = 1024
-
-
-class Blocks:
-    """A body as blocks of about 1 MiB, its length checked against what was announced."""
-
-    def __init__(self, path: DavPath, body: Body) -> None:
-        self._path = path
-        self._chunks: AsyncIterator[bytes] = aiter(body.chunks)
-        self._announced = body.size
-        self._received = 0
-        self.ended = False
-
-    async def read(self) -> list[bytes]:
-        """Return the next pieces of the body; the last block is the one that sets `ended`.
-
-        Raises Incomplete, and whatever the body raises.
-        """
-        pieces: list[bytes] = []
-        end = self._received + BLOCK_BYTES
-        while self._received < end:
-            try:
-                piece = await anext(self._chunks)
-            except StopAsyncIteration:
-                self._end()
-                break
-            self._received += len(piece)
-            if self._announced is not None and self._received > self._announced:
-                raise Incomplete(self._path, f"more than the {self._announced} bytes announced")
-            pieces.append(piece)
-            if len(pieces) == _PIECES:
-                # A body in tiny chunks would otherwise take many times its size.
-                pieces = [b"".join(pieces)]
-        return pieces
-
-    def _end(self) -> None:
-        self.ended = True
-        if self._announced is not None and self._received < self._announced:
-            raise Incomplete(self._path, f"{self._received} of the {self._announced} bytes announced")
 
 
 class Upload:
@@ -74,7 +19,7 @@ class Upload:
         self._root = root
         self._temporaries = temporaries
         self._path = path
-        self._expect = expect
+        self._target = Target(root, path, expect)
         self._temporary: TemporaryFile | None = None
         self._sealed: os.stat_result | None = None
 
@@ -85,28 +30,7 @@ class Upload:
 
     def check(self) -> None:
         """Raise what can be known before the body is read."""
-        if self._path.is_root or self._path.slash:
-            raise IsACollection(self._path)
-        with self._root.errors(self._path, missing=ParentMissing), self._parent() as parent:
-            self._check_target(parent)
-
-    def _parent(self, *, readable: bool = False) -> AbstractContextManager[int]:
-        return self._root.collection(self._path.parent, readable=readable)
-
-    def _check_target(self, parent: int) -> bool:
-        """Tell whether the upload would create the file. Raises IsACollection, Changed, NameRefused."""
-        if os.fstat(parent).st_dev != self._root.device:
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        current = self._root.find(parent, self._path)
-        if current is not None and stat.S_ISDIR(current.st_mode):
-            raise IsACollection(self._path)
-        if self._expect == ABSENT:
-            met = current is None
-        else:
-            met = self._expect is None or (current is not None and etag_of(current) == self._expect)
-        if not met:
-            raise Changed(self._path)
-        return current is None
+        self._target.check()
 
     def append(self, block: list[bytes]) -> None:
         """Write a block that is not the last."""
@@ -142,7 +66,7 @@ class Upload:
             raise AssertionError("nothing has been sealed")
         with (
             self._root.errors(self._path, missing=ParentMissing),
-            self._parent(readable=True) as parent,
+            self._root.collection(self._path.parent, readable=True) as parent,
         ):
             with locked(parent):
                 created = self._put_in_place(temporary, parent)
@@ -153,11 +77,11 @@ class Upload:
 
     def _put_in_place(self, temporary: TemporaryFile, parent: int) -> bool:
         name = name_of(self._path)
-        if self._expect in (None, ABSENT):
+        if self._target.expect in (None, ABSENT):
             with suppress(FileExistsError):
                 if temporary.link_to(parent, name):
                     return True
-        created = self._check_target(parent)
+        created = self._target.find(parent) is None
         temporary.rename_to(parent, name)
         return created
 

@@ -1,0 +1,81 @@
+"""Writing aside and then in place, in one step: readers see the old file or the new one, whole."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import Final
+
+from app.path import DavPath
+from app.storage.base import Abilities, Body, Denied, Expectation, Leave, Written
+from app.storage.folder.aside import Aside
+from app.storage.folder.blocks import Blocks
+from app.storage.folder.placing import OtherFileSystem, place
+from app.storage.folder.records import FolderRecords
+from app.storage.folder.root import Root
+from app.storage.folder.staging import Staging
+from app.storage.folder.temporary import Temporaries
+from app.storage.folder.threads import clean_up, in_thread
+from app.storage.folder.upload import Upload
+
+ABILITIES: Final = Abilities(atomic_replace=True, server_side_copy=True, records=True)
+
+
+class AtomicWrites:
+    """For file systems that can link and rename (`app.storage.folder.writes.Writes`)."""
+
+    abilities = ABILITIES
+
+    def __init__(self, root: Root, threads: Executor) -> None:
+        self._root = root
+        self._threads = threads
+        self._temporaries = Temporaries(root)
+        self.records = FolderRecords(root, self._temporaries, threads)
+
+    async def write(self, path: DavPath, body: Body, expect: Expectation, leave: Leave) -> Written:
+        """Store a file whole or not at all; see Storage.write."""
+        upload = Upload(self._root, self._temporaries, path, expect)
+        await in_thread(self._threads, path, upload.check)
+        blocks = Blocks(path, body)
+        try:
+            block = await blocks.read()
+            while not blocks.ended:
+                await in_thread(self._threads, path, upload.append, block)
+                block = await blocks.read()
+            if not upload.begun:
+                # A body so small is on the disk in no time, and costs one call.
+                async with leave():
+                    return await in_thread(self._threads, path, upload.finish, block)
+            await in_thread(self._threads, path, upload.seal, block)
+            async with leave():
+                return await in_thread(self._threads, path, upload.commit)
+        finally:
+            if upload.begun:
+                await clean_up(self._threads, upload.close)
+
+    def making(self) -> Staging:
+        return Staging(self._root, self._temporaries)
+
+    def deleted(self, path: DavPath) -> None:
+        """Nothing follows from that here."""
+
+    def emptied(self, path: DavPath) -> None:
+        """Nothing follows from that here."""
+
+    async def aclose(self) -> None:
+        """Nothing is ever under way here."""
+
+    async def rename(self, source: DavPath, target: DavPath) -> bool:
+        """Move by renaming; False, and nothing done, where that would lead to another file system."""
+        if source.is_root or target.is_root:
+            raise Denied(source, "the root itself is never moved or replaced")
+        aside = Aside(self._root, self._temporaries)
+        try:
+            await in_thread(self._threads, source, place, self._root, aside, source, target)
+            while not aside.gone:
+                await in_thread(self._threads, source, aside.step)
+        except OtherFileSystem:
+            return False
+        finally:
+            if not aside.gone:
+                await clean_up(self._threads, aside.abandon)
+        return True

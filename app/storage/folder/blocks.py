@@ -1,0 +1,52 @@
+"""The body of a file to be stored, gathered into blocks and its length checked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from app.path import DavPath
+from app.storage.base import Body, Incomplete
+
+BLOCK_BYTES: Final = 1024 * 1024
+"""So much of a body is gathered before a thread writes it; a smaller body is stored by one call."""
+
+_PIECES: Final = 1024
+
+
+class Blocks:
+    """A body as blocks of about 1 MiB, its length checked against what was announced."""
+
+    def __init__(self, path: DavPath, body: Body) -> None:
+        self._path = path
+        self._chunks: AsyncIterator[bytes] = aiter(body.chunks)
+        self._announced = body.size
+        self._received = 0
+        self.ended = False
+
+    async def read(self) -> list[bytes]:
+        """Return the next pieces of the body; the last block is the one that sets `ended`.
+
+        Raises Incomplete, and whatever the body raises.
+        """
+        pieces: list[bytes] = []
+        end = self._received + BLOCK_BYTES
+        while self._received < end:
+            try:
+                piece = await anext(self._chunks)
+            except StopAsyncIteration:
+                self._end()
+                break
+            self._received += len(piece)
+            if self._announced is not None and self._received > self._announced:
+                raise Incomplete(self._path, f"more than the {self._announced} bytes announced")
+            pieces.append(piece)
+            if len(pieces) == _PIECES:
+                # A body in tiny chunks would otherwise take many times its size.
+                pieces = [b"".join(pieces)]
+        return pieces
+
+    def _end(self) -> None:
+        self.ended = True
+        if self._announced is not None and self._received < self._announced:
+            raise Incomplete(self._path, f"{self._received} of the {self._announced} bytes announced")
