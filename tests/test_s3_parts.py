@@ -1,0 +1,142 @@
+"""The parts of an upload: how many are on their way to S3 at once, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.storage.base import Body, Denied
+from app.storage.s3.parts import MOST_AT_ONCE
+from app.storage.upload_memory import UploadMemory
+from tests.s3_faults import Held, Meanwhile, Refuse, Stall
+from tests.s3_opened import MIB, assert_holds, opened, taken
+from tests.s3_stand_in import StandIn
+from tests.storages import path, put
+
+F = path("f.zip")
+CONTENT = os.urandom(12 * MIB)
+
+
+@pytest.fixture(autouse=True)
+def every_part_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test depend on the speed of the machine."""
+    monkeypatch.setattr("app.storage.s3.parts._QUICK", 0)
+
+
+async def in_megabytes(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), MIB):
+        yield content[start : start + MIB]
+
+
+async def test_the_next_part_comes_in_while_one_is_on_its_way(s3: StandIn) -> None:
+    arrived = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    s3.fail(Meanwhile("PUT", query="partNumber", what=lambda: loop.call_soon_threadsafe(arrived.set)))
+
+    async def body() -> AsyncIterator[bytes]:
+        yield bytes(MIB)
+        async with asyncio.timeout(5):
+            await arrived.wait()
+        yield bytes(MIB)
+
+    async with opened(s3) as storage:
+        await storage.write(F, Body(body(), 2 * MIB))
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["size-known", "size-unknown"])
+@pytest.mark.parametrize(
+    ("held", "at_once", "in_memory"),
+    [
+        pytest.param(0, MOST_AT_ONCE, MOST_AT_ONCE + 1, id="room-enough"),
+        # A quarter of the 40 MiB for large bodies is left to others.
+        pytest.param(24, 3, 3, id="room-for-three"),
+        pytest.param(35, 2, 2, id="room-for-two"),
+        pytest.param(37, 1, 1, id="room-for-one"),
+    ],
+)
+async def test_as_many_parts_are_on_their_way_as_the_memory_has_room_for(
+    s3: StandIn, held: int, at_once: int, in_memory: int, announced: bool
+) -> None:
+    memory = UploadMemory(48 * MIB)
+    others = await memory.reserve(F, held * MIB)
+    most = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal most
+        async for piece in in_megabytes(CONTENT * 2):
+            most = max(most, taken(memory) - others.size)
+            yield piece
+
+    # Once it has been seen how quick the store is, each waits for the others before it is answered.
+    s3.fail(Held("PUT", query="partNumber", skip=3, times=5, so=lambda: s3.most_at_once >= at_once))
+    async with opened(s3, memory=memory, part_size=2 * MIB) as storage:
+        await storage.write(F, Body(body(), 2 * len(CONTENT) if announced else None))
+    assert (s3.most_at_once, most) == (at_once, in_memory * 2 * MIB)
+    assert_holds(s3, CONTENT * 2)
+    assert taken(memory) == others.size
+
+
+async def test_a_slow_way_to_the_store_is_not_crowded(s3: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.storage.s3.parts._QUICK", 1 << 60)
+
+    async def body() -> AsyncIterator[bytes]:
+        async for piece in in_megabytes(CONTENT):
+            if len(s3.requests) == 1 + 4:
+                s3.most_at_once = 1
+            yield piece
+
+    async with opened(s3) as storage:
+        await storage.write(F, Body(body(), len(CONTENT)))
+    assert s3.most_at_once == 1
+    assert_holds(s3, CONTENT)
+
+
+async def test_parts_that_are_confirmed_out_of_order_are_listed_in_order(any_s3: StandIn) -> None:
+    def last_is_there() -> bool:
+        (upload,) = any_s3.bucket.uploads.values()
+        return 4 in upload.parts
+
+    # The second waits for the two behind it; the first would keep them from being sent.
+    any_s3.fail(Held("PUT", query="partNumber", skip=1, so=last_is_there))
+    async with opened(any_s3) as storage:
+        await put(storage, "f.zip", CONTENT[: 4 * MIB])
+    assert_holds(any_s3, CONTENT[: 4 * MIB])
+
+
+@pytest.mark.parametrize("skip", [0, 1, 5], ids=["first", "second", "later"])
+async def test_a_part_that_fails_stops_the_others_and_the_sender_at_once(s3: StandIn, skip: int) -> None:
+    memory = UploadMemory(48 * MIB)
+
+    async def body() -> AsyncIterator[bytes]:
+        async for piece in in_megabytes(CONTENT[: 7 * MIB]):
+            yield piece
+        await asyncio.Event().wait()
+
+    s3.fail(Refuse("PUT", query="partNumber", skip=skip, status=403, code="AccessDenied"))
+    s3.fail(Stall("PUT", query="partNumber", skip=skip, times=9))
+    async with opened(s3, memory=memory) as storage:
+        async with asyncio.timeout(4):
+            with pytest.raises(Denied):
+                await storage.write(F, Body(body(), 9 * MIB))
+        assert [one for one in asyncio.all_tasks() if one is not asyncio.current_task()] == []
+    assert_holds(s3, None)
+    assert taken(memory) == 0
+
+
+async def test_a_cancelled_upload_stops_all_its_parts(s3: StandIn) -> None:
+    memory = UploadMemory(48 * MIB)
+    s3.fail(Stall("PUT", query="partNumber", skip=2, times=9))
+    async with opened(s3, memory=memory, part_size=2 * MIB) as storage:
+        upload = asyncio.create_task(put(storage, "f.zip", CONTENT))
+        async with asyncio.timeout(5):
+            while len(s3.requests) < 1 + 2 + MOST_AT_ONCE:
+                await asyncio.sleep(0.01)
+        upload.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await upload
+        assert [one for one in asyncio.all_tasks() if one is not asyncio.current_task()] == []
+    assert_holds(s3, None)
+    assert taken(memory) == 0
