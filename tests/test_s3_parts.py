@@ -70,7 +70,7 @@ async def test_as_many_parts_are_on_their_way_as_the_memory_has_room_for(
             most = max(most, taken(memory) - others.size)
             yield piece
 
-    # Once it has been seen how quick the store is, each waits for the others before it is answered.
+    # Once the first have shown how quick the store is, each waits for the others.
     s3.fail(Held("PUT", query="partNumber", skip=3, times=5, so=lambda: s3.most_at_once >= at_once))
     async with opened(s3, memory=memory, part_size=2 * MIB) as storage:
         await storage.write(F, Body(body(), 2 * len(CONTENT) if announced else None))
@@ -81,17 +81,32 @@ async def test_as_many_parts_are_on_their_way_as_the_memory_has_room_for(
 
 async def test_a_slow_way_to_the_store_is_not_crowded(s3: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.storage.s3.parts._QUICK", 1 << 60)
-
-    async def body() -> AsyncIterator[bytes]:
-        async for piece in in_megabytes(CONTENT):
-            if len(s3.requests) == 1 + 4:
-                s3.most_at_once = 1
-            yield piece
-
     async with opened(s3) as storage:
-        await storage.write(F, Body(body(), len(CONTENT)))
+        await put(storage, "f.zip", CONTENT)
     assert s3.most_at_once == 1
     assert_holds(s3, CONTENT)
+
+
+async def test_a_way_to_the_store_that_has_become_slow_is_not_crowded(
+    s3: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most: list[int] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        async for piece in in_megabytes(CONTENT * 2):
+            sent = len(s3.requests)
+            if sent > 8 and not most:
+                monkeypatch.setattr("app.storage.s3.parts._QUICK", 1 << 60)
+                most.append(s3.most_at_once)
+            if sent > 16:
+                most.append(s3.most_at_once)
+                s3.most_at_once = 0
+            yield piece
+
+    s3.fail(Held("PUT", query="partNumber", skip=3, times=4, so=lambda: s3.most_at_once >= MOST_AT_ONCE))
+    async with opened(s3, memory=UploadMemory(96 * MIB)) as storage:
+        await storage.write(F, Body(body(), 2 * len(CONTENT)))
+    assert (most[0], most[-1]) == (MOST_AT_ONCE, 1)
 
 
 async def test_parts_that_are_confirmed_out_of_order_are_listed_in_order(any_s3: StandIn) -> None:
@@ -99,40 +114,51 @@ async def test_parts_that_are_confirmed_out_of_order_are_listed_in_order(any_s3:
         (upload,) = any_s3.bucket.uploads.values()
         return 4 in upload.parts
 
-    # The second waits for the two behind it; the first would keep them from being sent.
+    # Not the first, which goes alone.
     any_s3.fail(Held("PUT", query="partNumber", skip=1, so=last_is_there))
     async with opened(any_s3) as storage:
         await put(storage, "f.zip", CONTENT[: 4 * MIB])
     assert_holds(any_s3, CONTENT[: 4 * MIB])
 
 
-@pytest.mark.parametrize("skip", [0, 1, 5], ids=["first", "second", "later"])
-async def test_a_part_that_fails_stops_the_others_and_the_sender_at_once(s3: StandIn, skip: int) -> None:
+@pytest.mark.parametrize(
+    ("confirmed", "stalled"),
+    [
+        pytest.param(0, 0, id="the-first"),
+        pytest.param(2, 1, id="beside-another"),
+        pytest.param(5, MOST_AT_ONCE - 1, id="beside-as-many-as-there-are"),
+    ],
+)
+async def test_a_part_that_fails_stops_the_others_and_the_sender_at_once(
+    s3: StandIn, confirmed: int, stalled: int
+) -> None:
     memory = UploadMemory(48 * MIB)
 
     async def body() -> AsyncIterator[bytes]:
-        async for piece in in_megabytes(CONTENT[: 7 * MIB]):
+        async for piece in in_megabytes(CONTENT[: 10 * MIB]):
             yield piece
         await asyncio.Event().wait()
 
-    s3.fail(Refuse("PUT", query="partNumber", skip=skip, status=403, code="AccessDenied"))
-    s3.fail(Stall("PUT", query="partNumber", skip=skip, times=9))
+    if stalled:
+        s3.fail(Stall("PUT", query="partNumber", skip=confirmed, times=stalled))
+    s3.fail(Refuse("PUT", query="partNumber", skip=confirmed, status=403, code="AccessDenied"))
     async with opened(s3, memory=memory) as storage:
         async with asyncio.timeout(4):
             with pytest.raises(Denied):
-                await storage.write(F, Body(body(), 9 * MIB))
+                await storage.write(F, Body(body(), len(CONTENT)))
         assert [one for one in asyncio.all_tasks() if one is not asyncio.current_task()] == []
+    assert s3.most_at_once > stalled
     assert_holds(s3, None)
     assert taken(memory) == 0
 
 
 async def test_a_cancelled_upload_stops_all_its_parts(s3: StandIn) -> None:
     memory = UploadMemory(48 * MIB)
-    s3.fail(Stall("PUT", query="partNumber", skip=2, times=9))
-    async with opened(s3, memory=memory, part_size=2 * MIB) as storage:
+    s3.fail(Stall("PUT", query="partNumber", skip=3, times=9))
+    async with opened(s3, memory=memory) as storage:
         upload = asyncio.create_task(put(storage, "f.zip", CONTENT))
-        async with asyncio.timeout(5):
-            while len(s3.requests) < 1 + 2 + MOST_AT_ONCE:
+        async with asyncio.timeout(4):
+            while len(s3.requests) < 1 + 3 + MOST_AT_ONCE:
                 await asyncio.sleep(0.01)
         upload.cancel()
         with pytest.raises(asyncio.CancelledError):

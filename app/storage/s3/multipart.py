@@ -41,7 +41,7 @@ def part_size_for(path: DavPath, size: int, smallest: int, largest: int) -> int:
         return smallest
     needed = -(-size // MAX_PARTS)
     needed = -(-needed // _STEP) * _STEP
-    # Two parts of one upload are in memory at a time.
+    # Two parts of one upload are in memory at a time, more only where there is room.
     if needed > largest // 2:
         raise TooLarge(path, "the parts of so large a file do not fit into ZOTSHELF_UPLOAD_MEMORY")
     return needed

@@ -1,7 +1,8 @@
 """The parts of one upload in memory: one is gathered while others are on their way to S3.
 
-How many may be on their way at once follows from what S3 makes of them and from the memory there is:
-a fast store is given more work, while a slow way to it is not crowded, and other uploads find room.
+The first goes alone. When it went quickly, and each time a later one did, one more may be on its way at
+the same time, as long as there is memory that nobody else wants; so a fast store has enough to do, a slow
+way to it is not crowded, and other uploads find room.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from app.storage.upload_memory import Reservation, UploadMemory
 MOST_AT_ONCE: Final = 4
 """How many parts of one upload are on their way at a time, at most."""
 
-_FIRST_AT_ONCE: Final = 2
 _QUICK: Final = 2097152
 """Bytes a second at which a part shows that S3 can take one more beside it."""
 
@@ -32,15 +32,14 @@ class Part(NamedTuple):
 class Parts:
     """Sends the parts of `upload` in tasks of `group`, which ends them all when one of them fails.
 
-    Two parts are in memory as a rule, one more for each that may be on its way beyond the first
-    while the memory is not wanted by others.
+    For two parts it waits until it has memory, for more only where there is memory to spare.
     """
 
     def __init__(self, upload: OpenUpload, memory: UploadMemory, group: asyncio.TaskGroup) -> None:
         self._upload = upload
         self._memory = memory
         self._group = group
-        self._at_once = _FIRST_AT_ONCE
+        self._at_once = 1
         self._underway: set[asyncio.Task[None]] = set()
         self._sent: dict[int, Part] = {}
 
