@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
@@ -77,6 +78,20 @@ async def test_as_many_parts_are_on_their_way_as_the_memory_has_room_for(
     assert (s3.most_at_once, most) == (at_once, in_memory * 2 * MIB)
     assert_holds(s3, CONTENT * 2)
     assert taken(memory) == others.size
+
+
+async def test_the_first_part_goes_alone(s3: StandIn) -> None:
+    answer = threading.Event()
+    s3.fail(Held("PUT", query="partNumber", so=answer.is_set))
+    async with opened(s3) as storage:
+        upload = asyncio.create_task(put(storage, "f.zip", CONTENT))
+        async with asyncio.timeout(4):
+            while len(s3.requests) < 2:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert [one.operation for one in s3.requests] == ["POST uploads", "PUT partNumber"]
+        answer.set()
+        await upload
 
 
 async def test_a_slow_way_to_the_store_is_not_crowded(s3: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

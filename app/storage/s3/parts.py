@@ -50,10 +50,9 @@ class Parts:
     async def room(self, size: int) -> Reservation:
         """Wait until another part may be gathered; return the memory for it. Raises Busy."""
         while len(self._underway) > 1:
-            if len(self._underway) <= self._at_once:
-                spare = self._memory.spare(self._upload.path, size)
-                if spare is not None:
-                    return spare
+            spare = self._memory.spare(self._upload.path, size)
+            if spare is not None:
+                return spare
             await asyncio.wait(self._underway, return_when=asyncio.FIRST_COMPLETED)
         return await self._memory.reserve(self._upload.path, size)
 
