@@ -21,10 +21,20 @@ F = path("f.zip")
 CONTENT = os.urandom(12 * MIB)
 
 
+class Gone(Exception):
+    """A sender that went away."""
+
+
 @pytest.fixture(autouse=True)
 def every_part_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test depend on the speed of the machine."""
     monkeypatch.setattr("app.storage.s3.parts._QUICK", 0)
+
+
+@pytest.fixture
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let parts that never end be given up soon."""
+    monkeypatch.setattr("app.storage.s3.parts._LAST_SECONDS", 0.05)
 
 
 async def in_megabytes(content: bytes) -> AsyncIterator[bytes]:
@@ -144,6 +154,7 @@ async def test_parts_that_are_confirmed_out_of_order_are_listed_in_order(any_s3:
         pytest.param(5, MOST_AT_ONCE - 1, id="beside-as-many-as-there-are"),
     ],
 )
+@pytest.mark.usefixtures("little_patience")
 async def test_a_part_that_fails_stops_the_others_and_the_sender_at_once(
     s3: StandIn, confirmed: int, stalled: int
 ) -> None:
@@ -167,6 +178,7 @@ async def test_a_part_that_fails_stops_the_others_and_the_sender_at_once(
     assert taken(memory) == 0
 
 
+@pytest.mark.usefixtures("little_patience")
 async def test_a_cancelled_upload_stops_all_its_parts(s3: StandIn) -> None:
     memory = UploadMemory(48 * MIB)
     s3.fail(Stall("PUT", query="partNumber", skip=3, times=9))
@@ -181,3 +193,31 @@ async def test_a_cancelled_upload_stops_all_its_parts(s3: StandIn) -> None:
         assert [one for one in asyncio.all_tasks() if one is not asyncio.current_task()] == []
     assert_holds(s3, None)
     assert taken(memory) == 0
+
+
+@pytest.mark.parametrize("ending", [Gone, asyncio.CancelledError], ids=["sender-gone", "cancelled"])
+async def test_no_upload_is_aborted_while_the_store_decides_about_a_part(
+    s3: StandIn, ending: type[BaseException]
+) -> None:
+    answer = threading.Event()
+    gone = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield bytes(MIB)
+        await gone.wait()
+        raise Gone
+
+    s3.fail(Held("PUT", query="partNumber", so=answer.is_set))
+    async with opened(s3) as storage:
+        upload = asyncio.create_task(storage.write(F, Body(body(), 2 * MIB)))
+        async with asyncio.timeout(4):
+            while len(s3.requests) < 2 or s3.requests[1].size < MIB:
+                await asyncio.sleep(0.01)
+        gone.set() if ending is Gone else upload.cancel()
+        await asyncio.sleep(0.1)
+        assert [one.operation for one in s3.requests] == ["POST uploads", "PUT partNumber"]
+        answer.set()
+        with pytest.raises(ending):
+            await upload
+    assert s3.operations()[2:] == ["DELETE uploadId"]
+    assert_holds(s3, None)
