@@ -178,7 +178,7 @@ class Settings(BaseSettings):
         ge=256 * _KIB,
         le=1024 * _GIB,
         description="The memory that all uploads to S3 of one process may take together; at least four"
-        " parts.",
+        " parts. One upload takes two parts of it, or up to five while others leave room.",
     )
     offload: Literal["none", "nginx"] = Field(
         default="none",

@@ -135,6 +135,28 @@ async def test_small_bodies_wait_for_each_other_only(memory: UploadMemory) -> No
 
 
 @timeless
+async def test_spare_memory_is_what_leaves_a_quarter_for_those_who_come(memory: UploadMemory) -> None:
+    first = memory.spare(F, 7 * MIB)
+    assert first is not None
+    assert (first.size, taken(memory)) == (7 * MIB, 7 * MIB)
+    assert memory.spare(F, MIB + 1) is None
+    first.release()
+    assert taken(memory) == 0
+    assert memory.spare(F, 8 * MIB) is None
+
+
+@timeless
+async def test_nothing_is_spare_while_somebody_waits(memory: UploadMemory) -> None:
+    held = await memory.reserve(F, 4 * MIB)
+    waiting = asyncio.create_task(memory.reserve(F, 8 * MIB))
+    await settle()
+    assert memory.spare(F, 2 * MIB) is None
+    held.release()
+    await waiting
+    assert memory.spare(F, SMALL_BYTES) is not None
+
+
+@timeless
 async def test_what_is_given_back_twice_counts_once(memory: UploadMemory) -> None:
     first, second = [await memory.reserve(F, 5 * MIB) for _ in range(2)]
     first.release()
@@ -314,6 +336,11 @@ class CountingMemory(UploadMemory):
 
     async def reserve(self, *args: Any) -> Reservation:
         reservation = await super().reserve(*args)
+        self.most = max(self.most, taken(self))
+        return reservation
+
+    def spare(self, *args: Any) -> Reservation | None:
+        reservation = super().spare(*args)
         self.most = max(self.most, taken(self))
         return reservation
 

@@ -25,6 +25,8 @@ _SLOWEST: Final = 131072
 """Bytes a second below which a sender is slow, if others wait."""
 _SMALL_SHARE: Final = 6
 _LOOK_SECONDS: Final = 1.0
+_SPARE_SHARE: Final = 4
+"""One part in so many is left to those who come, by those who have enough."""
 
 
 class Reservation:
@@ -97,6 +99,13 @@ class _Share:
         else:
             self._give(reservation)
 
+    def take_spare(self, reservation: Reservation) -> bool:
+        """Take what nobody waits for, unless too little would be left; tell whether that was so."""
+        if self._waiting or self.free - reservation.size < self.size // _SPARE_SHARE:
+            return False
+        self._give(reservation)
+        return True
+
     def _give(self, reservation: Reservation) -> None:
         self.free -= reservation.size
         self._held.add(reservation)
@@ -164,7 +173,7 @@ class UploadMemory:
 
         Raises Busy when there is none within WAIT_SECONDS.
         """
-        share = self._small if size <= min(SMALL_BYTES, self._small.size) else self._large
+        share = self._share_for(size)
         reservation = Reservation(share, path, size)
         try:
             await share.take(reservation)
@@ -173,3 +182,12 @@ class UploadMemory:
                 path, "the memory for uploads (ZOTSHELF_UPLOAD_MEMORY) was full for too long"
             ) from None
         return reservation
+
+    def spare(self, path: DavPath, size: int) -> Reservation | None:
+        """Return `size` bytes for one who has some already, None if others may want them."""
+        share = self._share_for(size)
+        reservation = Reservation(share, path, size)
+        return reservation if share.take_spare(reservation) else None
+
+    def _share_for(self, size: int) -> _Share:
+        return self._small if size <= min(SMALL_BYTES, self._small.size) else self._large

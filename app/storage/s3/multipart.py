@@ -1,4 +1,4 @@
-"""A multipart upload: at most two parts in memory, one on its way to S3 while the next is gathered.
+"""A multipart upload: parts go to S3 while the next is gathered; app.storage.s3.parts says how many.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Final, NamedTuple
+from typing import Final
 from xml.sax.saxutils import escape
 
 from app.path import DavPath
@@ -20,9 +20,9 @@ from app.storage.base import (
     Unavailable,
     Written,
 )
-from app.storage.s3.digest import Digest, digest_of
 from app.storage.s3.open_upload import OpenUpload
-from app.storage.s3.sender import Payload, Sender
+from app.storage.s3.parts import Part, Parts
+from app.storage.s3.sender import Sender
 from app.storage.s3.source import Source
 from app.storage.upload_memory import Reservation, UploadMemory
 
@@ -41,16 +41,10 @@ def part_size_for(path: DavPath, size: int, smallest: int, largest: int) -> int:
         return smallest
     needed = -(-size // MAX_PARTS)
     needed = -(-needed // _STEP) * _STEP
-    # Two parts of one upload are in memory at a time.
+    # Two parts of one upload are in memory at a time, more only where there is room.
     if needed > largest // 2:
         raise TooLarge(path, "the parts of so large a file do not fit into ZOTSHELF_UPLOAD_MEMORY")
     return needed
-
-
-class _Part(NamedTuple):
-    number: int
-    etag: str
-    digest: Digest
 
 
 class Multipart:
@@ -65,8 +59,6 @@ class Multipart:
         self._key = key
         self._part_size = part_size
         self._left = size
-        self._parts: list[_Part] = []
-        self._underway: asyncio.Task[None] | None = None
 
     async def store(self, source: Source, first: Reservation, expect: Expectation, leave: Leave) -> Written:
         """Upload the part in `first` and the rest of `source`; nothing is left if that fails."""
@@ -76,11 +68,10 @@ class Multipart:
             first.release()
             raise
         try:
-            await self._send_parts(upload, source, first)
+            parts = await self._send_parts(upload, source, first)
             async with leave():
-                return await self._complete(upload, expect)
+                return await self._complete(upload, parts, expect)
         except BaseException:
-            await self._stop()
             await upload.abort()
             raise
 
@@ -88,23 +79,34 @@ class Multipart:
         headers = {"x-amz-checksum-algorithm": "CRC32"} if self._sender.connection.is_aws else {}
         return await OpenUpload.begin(self._sender, self._path, self._key, headers)
 
-    async def _send_parts(self, upload: OpenUpload, source: Source, space: Reservation) -> None:
+    async def _send_parts(self, upload: OpenUpload, source: Source, first: Reservation) -> list[Part]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                parts = Parts(upload, self._memory, group)
+                await self._gather(parts, source, first)
+        except BaseExceptionGroup as errors:
+            # The first to fail; the others ended because of it.
+            failed = errors.exceptions[0]
+            raise failed from failed.__cause__
+        return parts.in_order()
+
+    async def _gather(self, parts: Parts, source: Source, space: Reservation) -> None:
         number = 1
         while True:
-            await self._start(upload, number, space)
+            sent = space.filled
+            await parts.send(number, space)
             if await source.at_end():
-                break
+                return
             number += 1
             if number > MAX_PARTS:
                 raise TooLarge(self._path, "a file of unknown size went beyond 10,000 parts")
-            space = await self._memory.reserve(self._path, self._next_size(space.filled))
+            space = await parts.room(self._next_size(sent))
             try:
                 async with space.filling():
                     await source.fill(space)
             except BaseException:
                 space.release()
                 raise
-        await self._finish_part()
 
     def _next_size(self, sent: int) -> int:
         if self._left is None:
@@ -112,36 +114,7 @@ class Multipart:
         self._left -= sent
         return min(self._part_size, self._left)
 
-    async def _start(self, upload: OpenUpload, number: int, space: Reservation) -> None:
-        try:
-            await self._finish_part()
-        except BaseException:
-            space.release()
-            raise
-        self._underway = asyncio.create_task(self._upload_part(upload, number, space.content))
-        # Not in the task, of which nothing runs when it is cancelled before its first step.
-        self._underway.add_done_callback(lambda _: space.release())
-
-    async def _finish_part(self) -> None:
-        if self._underway is not None:
-            await self._underway
-            self._underway = None
-
-    async def _upload_part(self, upload: OpenUpload, number: int, payload: Payload) -> None:
-        digest = await digest_of(payload, is_aws=self._sender.connection.is_aws)
-        reply = await self._sender.call(
-            self._path,
-            "PUT",
-            self._key,
-            query=upload.part_query(number),
-            headers={digest.header: digest.value},
-            body=payload,
-        )
-        if "ETag" not in reply.headers or digest.contradicts(reply.headers):
-            raise Unavailable(self._path, "S3 stored other bytes of a part than were sent")
-        self._parts.append(_Part(number, reply.headers["ETag"], digest))
-
-    async def _complete(self, upload: OpenUpload, expect: Expectation) -> Written:
+    async def _complete(self, upload: OpenUpload, parts: list[Part], expect: Expectation) -> Written:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html"""
         before = await self._sender.call(self._path, "HEAD", self._key, accept=(404,))
         etag_before = ABSENT if before.status == 404 else before.headers.get("ETag", "")
@@ -153,7 +126,7 @@ class Multipart:
             self._key,
             query=upload.query,
             headers=self._condition(expect),
-            body=self._part_list(),
+            body=_part_list(parts),
             accept=(404, 412),
             silence=_COMPLETION_SECONDS,
         )
@@ -162,7 +135,7 @@ class Multipart:
             found = _ETAG.search(reply.body)
             etag = f'"{found[1].decode()}"' if found is not None else await self._stored_etag()
         elif reply.attempts > 1:
-            etag = await upload.completed_unheard([part.etag for part in self._parts])
+            etag = await upload.completed_unheard([part.etag for part in parts])
         if etag is None and reply.status == 412:
             raise Changed(self._path)
         if etag is None:
@@ -183,18 +156,14 @@ class Multipart:
             return {}
         return {"If-None-Match": "*"} if expect == ABSENT else {"If-Match": expect}
 
-    def _part_list(self) -> bytes:
-        lines = [
-            f"<Part><PartNumber>{part.number}</PartNumber><ETag>{escape(part.etag)}</ETag>"
-            + ("" if part.digest.md5 else f"<ChecksumCRC32>{part.digest.value}</ChecksumCRC32>")
-            + "</Part>"
-            for part in self._parts
-        ]
-        namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
-        root = "CompleteMultipartUpload"
-        return f'<{root} xmlns="{namespace}">{"".join(lines)}</{root}>'.encode()
 
-    async def _stop(self) -> None:
-        if self._underway is not None:
-            self._underway.cancel()
-            await asyncio.gather(self._underway, return_exceptions=True)
+def _part_list(parts: list[Part]) -> bytes:
+    lines = [
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.etag)}</ETag>"
+        + ("" if part.digest.md5 else f"<ChecksumCRC32>{part.digest.value}</ChecksumCRC32>")
+        + "</Part>"
+        for number, part in enumerate(parts, 1)
+    ]
+    namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+    root = "CompleteMultipartUpload"
+    return f'<{root} xmlns="{namespace}">{"".join(lines)}</{root}>'.encode()
