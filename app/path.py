@@ -7,6 +7,7 @@ confuse a file system or hide in a log is refused here and nowhere else.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -20,6 +21,7 @@ MAX_PATH_BYTES: Final = 4096
 _URI_SAFE: Final = "/%:@!$&'()*+,;=~"
 # What we leave unencoded in the names we write ourselves.
 _NAME_SAFE: Final = ":@!$&'()*+,;=~"
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]*")  # RFC 3986 section 2.3
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 _CONTROLS: Final = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)))
 
@@ -48,6 +50,8 @@ def _encodes(name: str) -> bool:
 
 def quote_name(name: str) -> str:
     """Percent-encode one decoded segment so that it decodes to exactly the same name."""
+    if _PLAIN.fullmatch(name):  # as nearly all are, and told in a third of the time
+        return name
     return quote(name, safe=_NAME_SAFE)
 
 
