@@ -108,7 +108,7 @@ def _keys(text: str) -> list[Key]:
     found = _USUAL_KEY.findall(text.replace("&quot;", '"').replace("&#34;", '"'))
     if len(found) == text.count("<Contents>"):
         return [
-            Key(_name(name), int(size), _seconds(modified), _plain(etag))
+            Key(_name(name), int(size), _seconds(modified), _plain(etag) if "&" in etag else etag)
             for name, modified, etag, size in found
         ]
     return [_key(block) for block in _blocks(text, "Contents")]
