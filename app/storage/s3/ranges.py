@@ -103,8 +103,11 @@ class _Spread:
     def share(self, name: str) -> float:
         """Return how much of all names seems to come before `name`: 0 to 1."""
         digits = name[len(self._beginning) :][:_DIGITS]
-        base = len(self.letters)
-        return sum(bisect_left(self.letters, digit) / base**place for place, digit in enumerate(digits, 1))
+        share, unit = 0.0, 1.0
+        for digit in digits:
+            unit /= len(self.letters)
+            share += bisect_left(self.letters, digit) * unit
+        return share
 
     def name(self, share: float) -> str:
         """Return a name that seems to have so many of all before it."""
