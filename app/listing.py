@@ -8,14 +8,15 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import cache
 from itertools import filterfalse
-from typing import Final
-
-from jinja2 import Environment, PackageLoader, Template
+from typing import TYPE_CHECKING, Final
 
 from app.answer import Answer
 from app.path import quote_name
 from app.request import DavRequest
 from app.storage.base import Entry, Listing
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 MOST_SORTED: Final = 20_000
 """So many members are held and sorted; those of a larger collection come in sorted runs of as many."""
@@ -29,6 +30,9 @@ _STEPS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 @cache
 def _template() -> Template:
+    # Imported late: Zotero never asks for a page, and most servers need none of the memory.
+    from jinja2 import Environment, PackageLoader
+
     environment = Environment(
         loader=PackageLoader("app"), autoescape=True, enable_async=True, trim_blocks=True, lstrip_blocks=True
     )

@@ -7,6 +7,7 @@ confuse a file system or hide in a log is refused here and nowhere else.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -20,6 +21,8 @@ MAX_PATH_BYTES: Final = 4096
 _URI_SAFE: Final = "/%:@!$&'()*+,;=~"
 # What we leave unencoded in the names we write ourselves.
 _NAME_SAFE: Final = ":@!$&'()*+,;=~"
+# RFC 3986 section 2.3. Nearly all names are like this, and told from others in a third of the time.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]*")
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 _CONTROLS: Final = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)))
 
@@ -30,13 +33,9 @@ class BadPath(ValueError):
 
 def is_nameable(name: str) -> bool:
     """Tell whether `name` (decoded, one segment) can be a member's name in a URL of ours."""
-    return (
-        name not in ("", ".", "..")
-        and "/" not in name
-        and "\\" not in name
-        and _CONTROLS.isdisjoint(name)
-        and _encodes(name)
-    )
+    if _PLAIN.fullmatch(name):
+        return 0 < len(name) <= MAX_NAME_BYTES and name not in (".", "..")
+    return "/" not in name and "\\" not in name and _CONTROLS.isdisjoint(name) and _encodes(name)
 
 
 def _encodes(name: str) -> bool:
@@ -48,6 +47,8 @@ def _encodes(name: str) -> bool:
 
 def quote_name(name: str) -> str:
     """Percent-encode one decoded segment so that it decodes to exactly the same name."""
+    if _PLAIN.fullmatch(name):
+        return name
     return quote(name, safe=_NAME_SAFE)
 
 

@@ -11,14 +11,16 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     ByteSize,
+    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -27,12 +29,6 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
 from app.place import FolderPlace, Place, S3Place, parse_place
 
@@ -117,12 +113,10 @@ def _checked_size(value: object) -> object:
 Size: TypeAlias = Annotated[ByteSize, BeforeValidator(_checked_size)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings; frozen. `load` reads them, the constructor takes only what it is given."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
     storage: Annotated[str, AfterValidator(_checked_storage)] = Field(
         default="file:./data",
@@ -280,59 +274,33 @@ class Settings(BaseSettings):
         return self
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003  # the names are pydantic's
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the constructor read nothing: `load` brings its own sources."""
-        return (init_settings,)
-
-    @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Read the settings from `environ` and the file it names. Raises SettingsError."""
-        environment = _Environment(cls, environ)
+        variables = {_key(name): name for name, value in environ.items() if value and _is_setting(name)}
         file = environ.get(CONFIG) or None
-        sources = (environment, _toml(cls, file)) if file else (environment,)
-        # Not called as cls(...): a type checker knows only the fields as its arguments.
-        build: Callable[..., Self] = cls
+        values: dict[str, object] = _toml(file) if file else {}
+        values |= {key: environ[name] for key, name in variables.items()}
         try:
-            return build(_build_sources=(sources, {}))
+            return cls.model_validate(values)
         except ValidationError as error:
-            raise SettingsError(_explain(error.errors()[0], environment.names, file)) from None
+            raise SettingsError(_explain(error.errors()[0], variables, file)) from None
 
 
-class _Environment(PydanticBaseSettingsSource):
-    """The ZOTSHELF_* variables that are not empty; the unknown among them, too, so that they are refused.
-
-    `names` maps what a value is stored as to the variable it came from.
-    """
-
-    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
-        super().__init__(settings_cls)
-        self.names: dict[str, str] = {}
-        self._values: dict[str, str] = {}
-        for variable, value in environ.items():
-            if value and variable.startswith(PREFIX) and variable != CONFIG:
-                name = variable.removeprefix(PREFIX)
-                # Variables are upper-case; any other spelling is one that we do not know.
-                key = name.lower() if name == name.upper() else name
-                self.names[key] = variable
-                self._values[key] = value
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        return self._values.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return dict(self._values)
+def _is_setting(variable: str) -> bool:
+    # The unknown ones, too, so that they are refused.
+    return variable.startswith(PREFIX) and variable != CONFIG
 
 
-def _toml(cls: type[BaseSettings], file: str) -> InitSettingsSource:
+def _key(variable: str) -> str:
+    """Return what the value of a variable is stored as."""
+    name = variable.removeprefix(PREFIX)
+    # Variables are upper-case; any other spelling is one that we do not know.
+    return name.lower() if name == name.upper() else name
+
+
+def _toml(file: str) -> dict[str, object]:
     try:
-        return InitSettingsSource(cls, tomllib.loads(Path(file).read_text(encoding="utf-8")))
+        return tomllib.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         reason = f"must be a file that can be read: {error.strerror}"
     except ValueError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.requirements import require
+from tests.processes import peak
 from tests.s3_opened import hollow_store
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.servers import Server, serving
@@ -21,13 +20,6 @@ from tests.wire import basic, read_answer
 MIB = 1048576
 MB = 1000000
 GIB = 1024 * MIB
-
-
-def peak(server: Server) -> float:
-    """Return the most memory that the server's process has had so far, in MB."""
-    status = require(Path(f"/proc/{server.pid}/status"), "/proc").read_text()
-    (kib,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(kib) * 1024 / MB
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +65,19 @@ def test_eight_uploads_at_once_stay_below_the_ceiling(
 ) -> None:
     with hollow_store() as store, serving(store, tmp_path, upload_memory=ceiling) as server:
         assert put_at_once(server, zeros, 8, size) == [201] * 8
-        assert least < peak(server) < most
+        assert least < peak(server.pid) < most
 
 
 def test_a_download_of_a_gibibyte_takes_next_to_nothing(tmp_path: Path) -> None:
     with hollow_store(**{"u0/big.zip": GIB}) as store, serving(store, tmp_path) as server:
-        before = peak(server)
+        before = peak(server.pid)
         with request(server, "GET", "/big.zip") as connection:
             buffer, received = bytearray(MIB), 0
             while received < GIB:
                 read = connection.recv_into(buffer)
                 assert read, "the answer broke off"
                 received += read
-        assert peak(server) < min(90, before + 10)
+        assert peak(server.pid) < min(90, before + 10)
 
 
 def test_thirty_uploads_at_once_all_end(tmp_path: Path, zeros: Path) -> None:

@@ -25,6 +25,10 @@ NGINX_DAV: Final = "/usr/lib/nginx/modules/ngx_http_dav_ext_module.so"
 APACHE_MODULES: Final = "/usr/lib/apache2/modules"
 
 
+AS_INSTALLED: Final = "import sys; sys.modules['httpx'] = None; from app.cli import main; main()"
+"""Runs zotshelf without the package that only its tests need, and that aiobotocore loads if it can."""
+
+
 def zotshelf(site: Site, **settings: str) -> Command:
     users = site.work / "users.htpasswd"
     users.write_bytes(USER.encode() + b":" + bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)) + b"\n")
@@ -41,7 +45,7 @@ def zotshelf(site: Site, **settings: str) -> Command:
         "ZOTSHELF_PORT": str(site.port),
     }
     variables |= {f"ZOTSHELF_{name.upper()}": value for name, value in settings.items()}
-    return Command([site.program, "-m", "app", "serve"], variables)
+    return Command([site.program, "-c", AS_INSTALLED, "serve"], variables)
 
 
 def rclone(*flags: str) -> Callable[[Site], Command]:

@@ -11,6 +11,8 @@ import sys
 from contextlib import suppress
 from typing import Final
 
+import uvloop
+
 _PIECE: Final = 262144
 _UNDER_WAY: Final = 256
 """So many pieces may be under way in one direction."""
@@ -59,4 +61,4 @@ async def _serve(port: int, host: str, target_port: int, seconds: float) -> None
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))
+    uvloop.run(_serve(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))

@@ -90,7 +90,15 @@ class Bucket:
             raise BenchError(f"the store could not be filled: {outcome.faults}")
 
     def create(self) -> None:
-        self._client().create_bucket(Bucket=self.name)
+        """Make it, and have it keep an object for a moment.
+
+        A store that is new may lay out where objects lie only when it is first asked for one. That took
+        Ceph two seconds, which the first server to be measured would have to wait for.
+        """
+        client = self._client()
+        client.create_bucket(Bucket=self.name)
+        client.put_object(Bucket=self.name, Key="first", Body=b"")
+        client.delete_object(Bucket=self.name, Key="first")
 
     def remove(self) -> None:
         """Delete the bucket with all in it."""

@@ -15,6 +15,7 @@ from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.credentials import ReadOnlyCredentials
 from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import BotoCoreError
+from botocore.loaders import create_loader
 from botocore.utils import ensure_boolean
 
 from app.path import DavPath
@@ -126,7 +127,8 @@ def _bucket_url(
 
     Making one would read the whole description of S3: 13 MB that are never given back.
     """
-    loader = session.get_component("data_loader")
+    # A loader of our own, since the session's keeps all that it has ever loaded.
+    loader = create_loader(session.get_config_variable("data_path"))
     rules = EndpointProvider(
         loader.load_service_model("s3", "endpoint-rule-set-1"), loader.load_data("partitions")
     )

@@ -64,7 +64,7 @@ async def read_page(
         "list-type=2",
         f"max-keys={limit}",
         f"prefix={quote(prefix, safe='-_.~', errors='surrogateescape')}",
-        f"start-after={quote(after, safe='-_.~')}" if after else "",
+        f"start-after={quote(after, safe='-_.~', errors='surrogateescape')}" if after else "",
     ]
     reply = await sender.call(path, "GET", query="&".join(filter(None, query)))
     try:
@@ -104,10 +104,11 @@ def parse_page(body: bytes) -> Page:
 
 
 def _keys(text: str) -> list[Key]:
-    found = _USUAL_KEY.findall(text)
+    # All at once: every ETag has two of them.
+    found = _USUAL_KEY.findall(text.replace("&quot;", '"').replace("&#34;", '"'))
     if len(found) == text.count("<Contents>"):
         return [
-            Key(_name(name), int(size), _seconds(modified), _plain(etag))
+            Key(_name(name), int(size), _seconds(modified), _plain(etag) if "&" in etag else etag)
             for name, modified, etag, size in found
         ]
     return [_key(block) for block in _blocks(text, "Contents")]
