@@ -42,6 +42,8 @@ class HttpProtocol(HttpToolsProtocol):
     _idle_bytes = 0
     """What has come since the last byte of a body or the beginning of a head, whole reads only."""
     _timer: asyncio.TimerHandle | None = None
+    _is_deaf = False
+    """Whether what still comes is of no interest."""
     _refusal = (HTTPStatus.BAD_REQUEST, "This is not a request as HTTP/1.1 has them.")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
@@ -69,6 +71,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
         self._began = False
         self._idle_bytes += len(data)
         super().data_received(data)
@@ -127,18 +131,23 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(*self._refusal)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        """Answer and close, or only close where that would end up inside another answer."""
+        """Answer and close; while an earlier request is being answered, close after that."""
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
-            body = f"{text}\n"
-            head = (
-                f"HTTP/1.1 {status.value} {status.phrase}",
-                "Content-Type: text/plain; charset=utf-8",
-                f"Content-Length: {len(body)}",
-                "Connection: close",
-            )
-            self.transport.write("\r\n".join((*head, "", body)).encode())
+        self._is_deaf = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self._in_body:
+                self.transport.close()
+            self.cycle.keep_alive = False
+            return
+        body = f"{text}\n"
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}",
+            "Content-Type: text/plain; charset=utf-8",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+        )
+        self.transport.write("\r\n".join((*head, "", body)).encode())
         self.transport.close()
 
 
