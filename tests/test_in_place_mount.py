@@ -38,18 +38,20 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class MountedStore:
-    """A bucket's mount, all users in one folder of it."""
+    """A bucket's mount."""
 
     bucket: S3Store
     folder: Path
+    below: str = "/{user}"
+    """Where in the mount the users' roots are."""
     name: str = "mounted bucket"
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"ZOTSHELF_STORAGE": f"file:{self.folder}"}
+        return {"ZOTSHELF_STORAGE": f"file:{self.folder}{self.below}"}
 
     def litter(self, user: str) -> list[str]:
-        return self.bucket.keys(f"{RESERVED}/")
+        return self.bucket.keys(f"{user}/{RESERVED}/")
 
 
 @contextmanager
@@ -108,20 +110,24 @@ def server(store: MountedStore, tmp_path_factory: pytest.TempPathFactory) -> Ite
         errors = server.errors.read_text()
         assert "Traceback" not in errors, errors
         assert "is the mount missing?" not in errors
-        assert store.litter("") == []
 
 
 @pytest.fixture
-def dav(server: Server) -> Iterator[Dav]:
-    with signed_in(server, server.new_user()) as dav:
+def user(server: Server) -> str:
+    return server.new_user()
+
+
+@pytest.fixture
+def dav(server: Server, user: str) -> Iterator[Dav]:
+    with signed_in(server, user) as dav:
         dav.put(".keep")
         yield dav
 
 
-async def test_zotero_verifies_and_syncs(server: Server) -> None:
+async def test_zotero_verifies_and_syncs(server: Server, user: str) -> None:
     first, second = editions("short-pdf")
     large, _ = editions("large-snapshot")
-    async with ZoteroClient(server.url, server.new_user(), PASSWORD) as zotero:
+    async with ZoteroClient(server.url, user, PASSWORD) as zotero:
         await zotero.request("OPTIONS", zotero.root)
         await zotero.create()
         await zotero.verify()
@@ -148,24 +154,26 @@ def test_files_of_all_sizes_are_stored_overwritten_copied_and_moved(dav: Dav, si
 
 
 def test_an_upload_that_breaks_off_leaves_nothing_in_the_bucket(
-    server: Server, store: MountedStore, dav: Dav
+    server: Server, store: MountedStore, user: str, dav: Dav
 ) -> None:
     dav.put("old", b"old")
-    line = f"Authorization: {basic('u0')}"
+    line = f"Authorization: {basic(user)}"
     for name in ("old", "new"):
         with connect(server) as connection:
             connection.sendall(head("PUT", dav.url(name), line, ANNOUNCED) + bytes(5 * MIB))
-        server.wait_for_line(f" u0 PUT {dav.url(name)} 499 ")
+        server.wait_for_line(f" {user} PUT {dav.url(name)} 499 ")
         assert dav.get(name) is None
-    assert store.bucket.keys(dav.root[1:]) == [f"{dav.root[1:]}.keep"]
+    assert store.litter(user) == []
+    assert store.bucket.keys(user + dav.root) == [f"{user}{dav.root}.keep"]
 
 
+@pytest.mark.parametrize("below", ["", "/library", "/{user}"])
 def test_an_unmounted_library_is_not_taken_for_an_empty_one(
-    moto_store: S3Store, store: MountedStore, tmp_path: Path
+    store: MountedStore, tmp_path: Path, below: str
 ) -> None:
     folder = tmp_path / "mount"
     folder.mkdir()
-    own = MountedStore(store.bucket, folder)
+    own = MountedStore(store.bucket, folder, below)
     with (
         mounted(own.bucket, folder),
         serving(own, tmp_path, folder_writes="in-place") as server,
@@ -179,3 +187,7 @@ def test_an_unmounted_library_is_not_taken_for_an_empty_one(
         with mounted(own.bucket, folder):
             assert client.get("/kept").content == b"x"
             assert client.delete("/kept").status_code == 204
+        # A folder below the mount went with its last file.
+        with mounted(own.bucket, folder):
+            assert client.get("/kept").status_code == 404
+            assert client.put("/new", content=b"x").status_code == 201

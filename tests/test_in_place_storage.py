@@ -7,8 +7,8 @@ import errno
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,14 @@ def storage(tried_in_place: Tried) -> Storage:
 @pytest.fixture
 def data(tmp_path: Path, storage: Storage) -> Path:
     return tmp_path / "data"
+
+
+@pytest.fixture(autouse=True)
+def no_leak(tmp_path: Path) -> Iterator[None]:
+    """See that nothing in the folder is left open."""
+    yield
+    found = [os.path.realpath(f"/proc/self/fd/{file}") for file in os.listdir("/proc/self/fd")]
+    assert [name for name in found if name.startswith(str(tmp_path))] == []
 
 
 @pytest.fixture
@@ -258,7 +266,9 @@ async def test_a_file_deleted_while_it_is_written_is_not_acknowledged(storage: S
     assert await names(storage, "") == []
 
 
-async def test_a_collection_that_goes_during_an_upload_takes_the_file_with_it(storage: Storage) -> None:
+async def test_a_collection_that_goes_during_an_upload_takes_the_file_with_it(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
     await storage.make_collection(path("c"))
 
     async def body() -> AsyncIterator[bytes]:
@@ -269,6 +279,18 @@ async def test_a_collection_that_goes_during_an_upload_takes_the_file_with_it(st
     with pytest.raises(ParentMissing):
         await storage.write(path("c/f"), Body(body(), None))
     assert await names(storage, "") == []
+    assert [record for record in caplog.records if record.levelno == logging.ERROR] == []
+
+
+async def test_leave_is_asked_for_before_anything_is_written(storage: Storage, data: Path) -> None:
+    @asynccontextmanager
+    async def leave() -> AsyncIterator[None]:
+        assert list(data.iterdir()) == []
+        yield
+        assert (data / "f").stat().st_size == 0
+
+    await storage.write(path("f"), Body(chunks(bytes(3 * MIB)), None), None, leave)
+    assert await get(storage, "f") == bytes(3 * MIB)
 
 
 # Conditions, and several writers

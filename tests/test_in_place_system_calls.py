@@ -49,9 +49,9 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     with serving(FolderStore(data), folder, ("-c", command), folder_writes="in-place") as server:
         user = server.new_user()
         asyncio.run(exercise(server, user))
-    ended = f"{server.pid} +++ exited"
+    ended = re.compile(rf"^{server.pid} +\+\+\+ ", re.MULTILINE)
     deadline = time.monotonic() + PATIENCE
-    while ended not in (text := trace.read_text(errors="replace")):
+    while not ended.search(text := trace.read_text(errors="replace")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     found = [line for line in text.splitlines() if str(data) in line and "execve(" not in line]

@@ -294,8 +294,8 @@ class Storage(Protocol):
 
         `leave` is entered when the whole body is there, just before the commit, and left after it; what
         it raises leaves everything as it was. Where there is no `atomic_replace`, a file may be seen while
-        it is being written, `leave` is entered before anything of it is, and what fails after that leaves
-        no file.
+        it is being written, `leave` is asked for before anything of it is, and what fails after that
+        leaves no file.
 
         An exception out of `body` leaves what was there and no litter. `expect` is enforced by the
         store where it can be, otherwise checked just before the commit. Nothing of the body is read

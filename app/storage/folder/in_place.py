@@ -53,17 +53,19 @@ class InPlaceWrites:
         await in_thread(self._threads, path, upload.check)
         blocks = Blocks(path, body)
         block = await blocks.read()
-        async with leave():
-            try:
+        try:
+            # Nothing that is kept beside the files could be decided later, so leave is needed only now;
+            # and it must not run out, which would cost the old file.
+            async with leave():
                 await self._begin(path, upload)
-                while not blocks.ended:
-                    await in_thread(self._threads, path, upload.append, block)
-                    block = await blocks.read()
-                return await in_thread(self._threads, path, upload.finish, block)
-            finally:
-                if upload.begun:
-                    await clean_up(self._threads, upload.close)
-                    self.emptied(path.parent)
+            while not blocks.ended:
+                await in_thread(self._threads, path, upload.append, block)
+                block = await blocks.read()
+            return await in_thread(self._threads, path, upload.finish, block)
+        finally:
+            if upload.begun:
+                await clean_up(self._threads, upload.close)
+                self.emptied(path.parent)
 
     async def _begin(self, path: DavPath, upload: InPlaceUpload) -> None:
         """Open the file, as soon as nobody else writes it. Raises Taken when that takes too long."""

@@ -62,6 +62,7 @@ class InPlaceUpload:
         self._path = path
         self._target = Target(root, path, expect)
         self._file = -1
+        self._begun = False
         self._own: os.stat_result | None = None
         self._size = 0
         self._created = False
@@ -69,7 +70,7 @@ class InPlaceUpload:
     @property
     def begun(self) -> bool:
         """Whether there is something to `close`."""
-        return self._own is not None
+        return self._begun
 
     def check(self) -> None:
         """Raise what can be known before the body is read."""
@@ -82,12 +83,14 @@ class InPlaceUpload:
         """
         if not self._turns.take(self._path):
             raise Taken(self._path, "it is being written by another request")
+        self._begun = True
         try:
             self._file = self._open(source)
-            self._own = os.fstat(self._file)
         except BaseException:
-            self._turns.give_back(self._path)
+            self._end()
             raise
+        with suppress(OSError):
+            self._own = os.fstat(self._file)
 
     def _open(self, source: int) -> int:
         with (
@@ -165,11 +168,12 @@ class InPlaceUpload:
     def commit(self, *, sync: bool = True) -> Written:
         """Close the file, and see that it is there as it was written."""
         file, self._file = self._file, -1
+        with self._root.errors(self._path):
+            os.close(file)
         with (
             self._root.errors(self._path, missing=ParentMissing),
             self._root.collection(self._path.parent, readable=sync) as parent,
         ):
-            os.close(file)
             if sync:
                 sync_folder(parent)
             status = self._stored(parent)
@@ -196,13 +200,12 @@ class InPlaceUpload:
         return self.commit()
 
     def _end(self) -> None:
-        self._own = None
+        self._begun = False
         self._turns.give_back(self._path)
 
     def close(self) -> None:
         """Remove the file unless it was committed; safe to call at any time, and twice."""
-        own = self._own
-        if own is None:
+        if not self._begun:
             return
         file, self._file = self._file, -1
         try:
@@ -210,15 +213,15 @@ class InPlaceUpload:
                 # On such a mount a file that is open cannot be removed; that it is broken is known.
                 with suppress(OSError):
                     os.close(file)
-            self._remove(own)
+            self._remove()
         finally:
             self._end()
 
-    def _remove(self, own: os.stat_result) -> None:
+    def _remove(self) -> None:
         lost = "" if self._created else "; what it was to replace is lost"
         name = self._path.href()
         try:
-            removed = self._unlink(own)
+            removed = self._unlink()
         except (OSError, StorageError) as error:
             _log.error(
                 "%s could not be stored whole, and what there is of it cannot be removed: %s. Delete the"
@@ -232,21 +235,26 @@ class InPlaceUpload:
             if removed:
                 _log.warning("%s could not be stored whole and was removed again%s", name, lost)
 
-    def _unlink(self, own: os.stat_result) -> bool:
+    def _unlink(self) -> bool:
         """Remove the file; False if it is gone, or another is there: in mountpoint-s3 the old one may be."""
-        with self._root.collection(self._path.parent) as parent:
+        with suppress(FileNotFoundError), self._root.collection(self._path.parent) as parent:
             current = self._root.find(parent, self._path)
             if current is None:
                 return False
-            # Inode numbers are not stable in mountpoint-s3, sizes are.
-            if not os.path.samestat(current, own) and current.st_size != self._size:
+            if not self._is_own(current):
                 _log.warning(
                     "%s could not be stored; what was there before is still there", self._path.href()
                 )
                 return False
-            with suppress(FileNotFoundError):
-                _patiently(lambda: os.unlink(name_of(self._path), dir_fd=parent))
+            _patiently(lambda: os.unlink(name_of(self._path), dir_fd=parent))
             return True
+        return False
+
+    def _is_own(self, current: os.stat_result) -> bool:
+        # Inode numbers are not stable in mountpoint-s3, sizes are.
+        return current.st_size == self._size or (
+            self._own is not None and os.path.samestat(current, self._own)
+        )
 
 
 def _patiently(call: Callable[[], T]) -> T:
