@@ -10,7 +10,6 @@ import socket
 import stat
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -911,14 +910,40 @@ async def test_a_request_does_not_wait_for_ever_for_a_thread(
 ) -> None:
     monkeypatch.setattr(threads, "START_SECONDS", 0.01)
     stuck = threading.Event()
-    with ThreadPoolExecutor(1) as executor:
-        storage = FolderStorage(tmp_path, executor)
-        executor.submit(stuck.wait, 30)
-        with pytest.raises(Busy, match="no thread"):
-            await storage.stat(path("f"))
-        waiting = asyncio.create_task(storage.stat(path("f")))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        stuck.set()
+    pool = threads.Threads(1)
+    storage = FolderStorage(tmp_path, pool)
+    held = asyncio.create_task(threads.clean_up(pool, lambda: stuck.wait(30)))
+    await asyncio.sleep(0)
+    with pytest.raises(Busy, match="no thread"):
+        await storage.stat(path("f"))
+    waiting = asyncio.create_task(storage.stat(path("f")))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    stuck.set()
+    await held
+    await pool.aclose()
+
+
+async def test_a_call_that_is_stuck_holds_up_neither_what_was_done_before_nor_what_comes_after(
+    tmp_path: Path,
+) -> None:
+    stuck, is_stuck = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        is_stuck.set()
+        stuck.wait(30)
+
+    pool = threads.Threads(3)
+    storage = FolderStorage(tmp_path, pool)
+    before = asyncio.create_task(storage.stat(path("")))
+    held = [asyncio.create_task(threads.clean_up(pool, hang)) for _ in range(2)]
+    after = asyncio.create_task(storage.stat(path("")))
+    await asyncio.wait_for(asyncio.gather(before, after), 10)
+    assert is_stuck.is_set()
+    closing = asyncio.create_task(pool.aclose())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    stuck.set()
+    await asyncio.gather(*held, closing)

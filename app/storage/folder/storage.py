@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator, Collection
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing, nullcontext, suppress
 from pathlib import Path
 from typing import Final
@@ -37,7 +35,7 @@ from app.storage.folder.reading import OpenFile
 from app.storage.folder.records import FolderRecords
 from app.storage.folder.root import Root, name_of, sync_folder
 from app.storage.folder.temporary import Temporaries
-from app.storage.folder.threads import clean_up, in_thread
+from app.storage.folder.threads import Threads, clean_up, in_thread
 from app.storage.folder.transfer import carry_out
 from app.storage.folder.tree import remove
 from app.storage.folder.upload import Blocks, Upload
@@ -57,7 +55,7 @@ class FolderStorage:
     the same moment can slip in between the check of an etag and the replacement.
     """
 
-    def __init__(self, root: Path, threads: Executor, within: Root | None = None) -> None:
+    def __init__(self, root: Path, threads: Threads, within: Root | None = None) -> None:
         """`within` is a folder that must be there before `root` may be made below it."""
         self._root = Root(root, within)
         self._threads = threads
@@ -207,7 +205,7 @@ class FolderStorages:
         raises StartError.
         """
         self._template = str(Path(template).absolute())
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="folder")
+        self._threads = Threads(THREADS)
         self._storages: dict[str, FolderStorage] = {}
         fixed = Path(self._template.partition("{user}")[0] + "x").parent
         self._fixed = Root(fixed if self._is_per_user else Path(self._template))
@@ -236,4 +234,4 @@ class FolderStorages:
 
     async def aclose(self) -> None:
         """Wait for what the threads are still doing, and end them; safe to call twice."""
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.aclose()
