@@ -898,6 +898,40 @@ async def test_a_root_behind_a_link_is_served(tmp_path: Path) -> None:
 # Threads
 
 
+async def test_changes_at_once_are_made_durable_by_one_fsync_after_the_last(
+    storage: FolderStorage, steps: list[str]
+) -> None:
+    for name in "abc":
+        await put(storage, name, b"x")
+    steps.clear()
+    await asyncio.gather(*(delete(storage, name) for name in "abc"))
+    assert steps == ["unlink"] * 3 + ["fsync of the folder"]
+
+
+@pytest.mark.usefixtures("no_leak")
+async def test_no_change_counts_whose_folder_could_not_be_made_durable(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+    for name in "abc":
+        await put(storage, name, b"x")
+
+    def fail(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            failing(errno.EIO)()
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    changes = [
+        delete(storage, "a"),
+        delete(storage, "b"),
+        put(storage, "c", b"new"),
+        put(storage, "d", b"new"),
+    ]
+    outcomes = await asyncio.gather(*changes, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 4
+
+
 async def test_a_storage_that_is_closed_is_busy(storages: FolderStorages) -> None:
     storage = storages.for_user("ann")
     await storages.aclose()

@@ -109,10 +109,12 @@ class FolderStorage:
             if not upload.begun:
                 # A body so small is on the disk in no time, and costs one call.
                 async with leave():
-                    return await in_thread(self._threads, path, upload.finish, block)
+                    with self._root.errors(path):
+                        return await in_thread(self._threads, path, upload.finish, block)
             await in_thread(self._threads, path, upload.seal, block)
             async with leave():
-                return await in_thread(self._threads, path, upload.commit)
+                with self._root.errors(path):
+                    return await in_thread(self._threads, path, upload.commit)
         finally:
             if upload.begun:
                 await clean_up(self._threads, upload.close)
@@ -137,7 +139,8 @@ class FolderStorage:
         self, path: DavPath, keep: Collection[DavPath] = (), expect: str | None = None
     ) -> AsyncGenerator[Failure]:
         self._check(path)
-        removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect)
+        with self._root.errors(path):
+            removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect)
         if removal is None:
             return
         try:

@@ -9,16 +9,19 @@ is stuck in one call does another thread take over.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from app.path import DavPath
 from app.storage.base import Busy
+from app.storage.folder.root import sync_folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,28 +29,54 @@ T = TypeVar("T")
 START_SECONDS: Final = 30.0
 """How long a call waits for a free thread."""
 
+_TOGETHER: Final = 16
+"""So many calls at most wait for each other's changes before all are made durable."""
+
 STUCK_SECONDS: Final = 0.003
 """A thread that is in one call for longer, up to twice as long, is stuck: others do not wait for it."""
+
+
+@dataclass(slots=True)
+class Unsynced(Generic[T]):
+    """What a call returns whose `result` counts when a folder is durable, by `fsync` of one for many."""
+
+    result: T
+    folder: int
+    """An open descriptor, which is closed when that is done."""
 
 
 class _Call:
     """A call on its way: made by a thread, awaited in the event loop."""
 
-    __slots__ = ("_error", "_make", "_result", "future", "is_over")
+    __slots__ = ("_error", "_make", "_result", "future", "is_over", "unsynced")
 
     def __init__(self, make: Callable[[], object]) -> None:
         self._make = make
         self._result: object = None
+        self.unsynced: Unsynced[Any] | None = None
         self._error: BaseException | None = None
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.is_over = False
 
     def run(self) -> None:
-        """Make the call, in a thread."""
+        """Make the call, in a thread. It is not yet over if there is something `unsynced` then."""
         try:
-            self._result = self._make()
+            result = self._make()
         except BaseException as error:
             self._error = error
+            return
+        if isinstance(result, Unsynced):
+            self.unsynced, self._result = result, result.result
+        else:
+            self._result = result
+
+    def synced(self, error: OSError | None) -> None:
+        """Note that what was unsynced is durable, or why it is not."""
+        if self.unsynced is not None:
+            os.close(self.unsynced.folder)
+            self.unsynced = None
+        # One for each, as a traceback will be added to it.
+        self._error = None if error is None else OSError(*error.args)
 
     def settle(self) -> None:
         """Say, in the event loop, what became of it."""
@@ -84,7 +113,8 @@ class _Shift:
     def __init__(self) -> None:
         self.begun = 0
         """How many calls were begun in it."""
-        self.seen = 0
+        self.seen = -1
+        """How many that were when the loop looked last."""
         self.is_relieved = False
 
 
@@ -99,6 +129,7 @@ class Threads:
         self._shifts: SimpleQueue[_Shift | None] = SimpleQueue()
         self._shift: _Shift | None = None
         self._at_work = 0
+        self._is_looking = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
         self._all_made = asyncio.Event()
@@ -135,17 +166,33 @@ class Threads:
             thread.start()
             self._threads.append(thread)
         self._shifts.put(shift)
-        self._loop.call_later(STUCK_SECONDS, self._look, shift)
+        if not self._is_looking:
+            self._is_looking = True
+            self._loop.call_later(STUCK_SECONDS, self._look)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while (shift := self._shifts.get()) is not None:
-            while not shift.is_relieved and (call := self._take()) is not None:
-                shift.begun += 1
-                call.run()
-                self._made.append(call)
-                del call
             with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                while not shift.is_relieved and self._waiting:
+                    self._make_calls(shift, loop)
                 loop.call_soon_threadsafe(self._end, shift)
+
+    def _make_calls(self, shift: _Shift, loop: asyncio.AbstractEventLoop) -> None:
+        """Make what waits, and then all of it durable together."""
+        unsynced: list[_Call] = []
+        while not shift.is_relieved and len(unsynced) < _TOGETHER and (call := self._take()) is not None:
+            shift.begun += 1
+            call.run()
+            (self._made if call.unsynced is None else unsynced).append(call)
+            del call
+        if not unsynced:
+            return
+        if self._made:
+            loop.call_soon_threadsafe(self._settle)
+        _sync_together(unsynced)
+        self._made.extend(unsynced)
+        if self._waiting:
+            loop.call_soon_threadsafe(self._settle)
 
     def _take(self) -> _Call | None:
         try:
@@ -166,19 +213,20 @@ class Threads:
         while self._made:
             self._made.popleft().settle()
 
-    def _look(self, shift: _Shift) -> None:
+    def _look(self) -> None:
         """Relieve the thread on its shift if it is still in the call that it was in before."""
-        if self._loop is None or self._shift is not shift:
-            return
-        if shift.begun == shift.seen:
+        shift = self._shift
+        if shift is not None and shift.begun == shift.seen:
             shift.is_relieved = True
             self._shift = None
             self._begin()
-        else:
+        elif shift is not None:
             shift.seen = shift.begun
-            self._loop.call_later(STUCK_SECONDS, self._look, shift)
         # Nor do those wait for it whose calls it made before.
         self._settle()
+        self._is_looking = self._shift is not None
+        if self._is_looking and self._loop is not None:
+            self._loop.call_later(STUCK_SECONDS, self._look)
 
     async def aclose(self) -> None:
         """Wait until all calls have been made, and end the threads; safe to call twice."""
@@ -192,10 +240,36 @@ class Threads:
             await asyncio.to_thread(thread.join)
 
 
+def _sync_together(calls: list[_Call]) -> None:
+    """Make durable what the calls have changed, each folder once: all changes in it were made before."""
+    failures: dict[tuple[int, int], OSError | None] = {}
+    for call in calls:
+        if call.unsynced is not None:
+            call.synced(_sync(call.unsynced.folder, failures))
+
+
+def _sync(folder: int, failures: dict[tuple[int, int], OSError | None]) -> OSError | None:
+    """Make a folder durable unless that was done or tried; return why it failed."""
+    try:
+        status = os.fstat(folder)
+    except OSError as error:
+        return error
+    identity = status.st_dev, status.st_ino
+    if identity not in failures:
+        failures[identity] = None
+        try:
+            sync_folder(folder)
+        except OSError as error:
+            failures[identity] = error
+    return failures[identity]
+
+
 async def in_thread(
-    threads: Threads, path: DavPath, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    threads: Threads, path: DavPath, call: Callable[P, T | Unsynced[T]], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """Return `call(...)`, made in a thread; `path` is the resource it is about.
+
+    Of what is `Unsynced` it returns the result when it is durable, or raises the OSError of `fsync`.
 
     A call that has begun cannot be stopped, so it is waited for even when the caller is cancelled:
     afterwards nothing is at work any more on what the caller will free. Raises Busy.
