@@ -193,17 +193,22 @@ class Locks:
 
     @asynccontextmanager
     async def _kept_up(self, leave: _Leave, limit: asyncio.Timeout) -> AsyncIterator[None]:
-        keeper = asyncio.create_task(self._keep_up(leave, limit))
+        keepers: list[asyncio.Task[None]] = []
+        # Hardly any write lasts so long, and a task for each would cost as much as storing a small file.
+        timer = asyncio.get_running_loop().call_later(
+            _LOOK_SECONDS, lambda: keepers.append(asyncio.create_task(self._keep_up(leave, limit)))
+        )
         try:
             yield
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            timer.cancel()
+            for keeper in keepers:
+                keeper.cancel()
+                await asyncio.gather(keeper, return_exceptions=True)
 
     async def _keep_up(self, leave: _Leave, limit: asyncio.Timeout) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
             if not leave.name or self._left(leave) < _WRITE_SECONDS - _RENEW_SECONDS:
                 try:
                     await self._obtain(leave)
@@ -211,6 +216,7 @@ class Locks:
                     logger.warning("leave to write could not be renewed yet: %s", error)
             # Each time: the loop's clock stands still while the machine is suspended.
             limit.reschedule(loop.time() + self._left(leave))
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def _left(self, leave: _Leave) -> float:
         return leave.until - self._journal.clock()
