@@ -971,10 +971,11 @@ async def test_a_call_that_is_stuck_holds_up_neither_what_was_done_before_nor_wh
 
     pool = threads.Threads(3)
     storage = FolderStorage(tmp_path, pool)
-    before = asyncio.create_task(storage.stat(path("")))
+    await put(storage, "f", b"x")
+    before = [asyncio.create_task(work) for work in (storage.stat(path("f")), delete(storage, "f"))]
     held = [asyncio.create_task(threads.clean_up(pool, hang)) for _ in range(2)]
     after = asyncio.create_task(storage.stat(path("")))
-    await asyncio.wait_for(asyncio.gather(before, after), 10)
+    await asyncio.wait_for(asyncio.gather(*before, after), 10)
     assert is_stuck.is_set()
     closing = asyncio.create_task(pool.aclose())
     await asyncio.sleep(0)

@@ -73,7 +73,8 @@ class _Call:
     def synced(self, error: OSError | None) -> None:
         """Note that what was unsynced is durable, or why it is not."""
         if self.unsynced is not None:
-            os.close(self.unsynced.folder)
+            with suppress(OSError):
+                os.close(self.unsynced.folder)
             self.unsynced = None
         # One for each, as a traceback will be added to it.
         self._error = None if error is None else OSError(*error.args)
@@ -125,6 +126,7 @@ class Threads:
         self._count = count
         self._threads: list[Thread] = []
         self._waiting: deque[_Call] = deque()
+        self._unsynced: deque[_Call] = deque()
         self._made: deque[_Call] = deque()
         self._shifts: SimpleQueue[_Shift | None] = SimpleQueue()
         self._shift: _Shift | None = None
@@ -156,7 +158,9 @@ class Threads:
 
     def _begin(self) -> None:
         """Begin a shift if calls wait, nobody takes them and somebody could."""
-        if not self._waiting or self._shift is not None or self._at_work == self._count or self._loop is None:
+        if self._loop is None or not (self._waiting or self._unsynced):
+            return
+        if self._shift is not None or self._at_work == self._count:
             return
         self._shift = shift = _Shift()
         self._at_work += 1
@@ -173,32 +177,32 @@ class Threads:
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while (shift := self._shifts.get()) is not None:
             with suppress(RuntimeError):  # the loop was closed: nobody waits any more
-                while not shift.is_relieved and self._waiting:
-                    self._make_calls(shift, loop)
+                while not shift.is_relieved and (self._waiting or self._unsynced):
+                    self._make_calls(shift)
+                    self._sync_together(loop)
                 loop.call_soon_threadsafe(self._end, shift)
 
-    def _make_calls(self, shift: _Shift, loop: asyncio.AbstractEventLoop) -> None:
-        """Make what waits, and then all of it durable together."""
-        unsynced: list[_Call] = []
-        while not shift.is_relieved and len(unsynced) < _TOGETHER and (call := self._take()) is not None:
+    def _make_calls(self, shift: _Shift) -> None:
+        while not shift.is_relieved and len(self._unsynced) < _TOGETHER:
+            call = _next(self._waiting)
+            if call is None:
+                return
             shift.begun += 1
             call.run()
-            (self._made if call.unsynced is None else unsynced).append(call)
-            del call
-        if not unsynced:
-            return
-        if self._made:
-            loop.call_soon_threadsafe(self._settle)
-        _sync_together(unsynced)
-        self._made.extend(unsynced)
-        if self._waiting:
-            loop.call_soon_threadsafe(self._settle)
+            (self._made if call.unsynced is None else self._unsynced).append(call)
 
-    def _take(self) -> _Call | None:
-        try:
-            return self._waiting.popleft()
-        except IndexError:
-            return None
+    def _sync_together(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make durable what calls have changed, each folder once: all changes were made before."""
+        if self._unsynced and self._made:
+            loop.call_soon_threadsafe(self._settle)  # they need not wait
+        failures: dict[tuple[int, int], OSError | None] = {}
+        calls = list(iter(lambda: _next(self._unsynced), None))
+        for call in calls:
+            if call.unsynced is not None:
+                call.synced(_sync(call.unsynced.folder, failures))
+        self._made.extend(calls)
+        if calls and self._waiting:
+            loop.call_soon_threadsafe(self._settle)
 
     def _end(self, shift: _Shift) -> None:
         self._at_work -= 1
@@ -240,12 +244,11 @@ class Threads:
             await asyncio.to_thread(thread.join)
 
 
-def _sync_together(calls: list[_Call]) -> None:
-    """Make durable what the calls have changed, each folder once: all changes in it were made before."""
-    failures: dict[tuple[int, int], OSError | None] = {}
-    for call in calls:
-        if call.unsynced is not None:
-            call.synced(_sync(call.unsynced.folder, failures))
+def _next(calls: deque[_Call]) -> _Call | None:
+    try:
+        return calls.popleft()
+    except IndexError:  # another thread was faster
+        return None
 
 
 def _sync(folder: int, failures: dict[tuple[int, int], OSError | None]) -> OSError | None:
