@@ -944,9 +944,13 @@ async def test_a_request_does_not_wait_for_ever_for_a_thread(
 ) -> None:
     monkeypatch.setattr(threads, "START_SECONDS", 0.01)
     stuck = threading.Event()
+
+    def hang() -> None:
+        stuck.wait(30)
+
     pool = threads.Threads(1)
     storage = FolderStorage(tmp_path, pool)
-    held = asyncio.create_task(threads.clean_up(pool, lambda: stuck.wait(30)))
+    held = asyncio.create_task(threads.clean_up(pool, hang))
     await asyncio.sleep(0)
     with pytest.raises(Busy, match="no thread"):
         await storage.stat(path("f"))
