@@ -977,12 +977,16 @@ async def test_a_call_that_is_stuck_holds_up_neither_what_was_done_before_nor_wh
     storage = FolderStorage(tmp_path, pool)
     await put(storage, "f", b"x")
     before = [asyncio.create_task(work) for work in (storage.stat(path("f")), delete(storage, "f"))]
-    held = [asyncio.create_task(threads.clean_up(pool, hang)) for _ in range(2)]
-    after = asyncio.create_task(storage.stat(path("")))
-    await asyncio.wait_for(asyncio.gather(*before, after), 10)
+    held = [asyncio.create_task(threads.clean_up(pool, hang))]
+    await asyncio.wait(before, timeout=10)
     assert is_stuck.is_set()
+    assert all(task.done() for task in before)
+    held.append(asyncio.create_task(threads.clean_up(pool, hang)))
+    after = asyncio.create_task(storage.stat(path("")))
+    await asyncio.wait([after], timeout=10)
+    assert after.done()
     closing = asyncio.create_task(pool.aclose())
     await asyncio.sleep(0)
     assert not closing.done()
     stuck.set()
-    await asyncio.gather(*held, closing)
+    await asyncio.gather(*before, *held, after, closing)
