@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from typing import Final
 
 from app.path import DavPath
@@ -14,7 +13,7 @@ from app.storage.folder.records import FolderRecords
 from app.storage.folder.root import Root
 from app.storage.folder.staging import Staging
 from app.storage.folder.temporary import Temporaries
-from app.storage.folder.threads import clean_up, in_thread
+from app.storage.folder.threads import Threads, clean_up, in_thread
 from app.storage.folder.upload import Upload
 
 ABILITIES: Final = Abilities(atomic_replace=True, server_side_copy=True, records=True)
@@ -25,7 +24,7 @@ class AtomicWrites:
 
     abilities = ABILITIES
 
-    def __init__(self, root: Root, threads: Executor) -> None:
+    def __init__(self, root: Root, threads: Threads) -> None:
         self._root = root
         self._threads = threads
         self._temporaries = Temporaries(root)
@@ -44,10 +43,12 @@ class AtomicWrites:
             if not upload.begun:
                 # A body so small is on the disk in no time, and costs one call.
                 async with leave():
-                    return await in_thread(self._threads, path, upload.finish, block)
+                    with self._root.errors(path):
+                        return await in_thread(self._threads, path, upload.finish, block)
             await in_thread(self._threads, path, upload.seal, block)
             async with leave():
-                return await in_thread(self._threads, path, upload.commit)
+                with self._root.errors(path):
+                    return await in_thread(self._threads, path, upload.commit)
         finally:
             if upload.begun:
                 await clean_up(self._threads, upload.close)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from concurrent.futures import Executor
 from typing import Final
 
 from app.path import DavPath
 from app.storage.base import StorageError
 from app.storage.folder.root import Root
-from app.storage.folder.threads import in_thread
+from app.storage.folder.threads import Threads, in_thread
 
 FORGOTTEN_SECONDS: Final = 1.5
 """After so long a mount without a cache of its own no longer shows a collection that is gone: the kernel's
@@ -27,7 +26,7 @@ class Emptied:
     that is made by mkdir lasts in mountpoint-s3 until it is unmounted or gets a file.
     """
 
-    def __init__(self, root: Root, threads: Executor) -> None:
+    def __init__(self, root: Root, threads: Threads) -> None:
         self._root = root
         self._threads = threads
         self._watched: set[tuple[str, ...]] = set()

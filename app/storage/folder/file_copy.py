@@ -71,7 +71,7 @@ class FileCopy:
         # Whoever writes into the file itself would have a copy made that is half old, half new.
         if etag_of(os.fstat(self._file)) != self._etag:
             raise self._changed()
-        self._upload.commit(sync=False)
+        os.close(self._upload.commit().folder)  # made durable with the other copies
         self.close()
 
     def _changed(self) -> Unavailable:

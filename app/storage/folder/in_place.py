@@ -8,9 +8,9 @@ files, and there are neither locks nor dead properties.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from contextlib import closing
 from typing import Final
 
@@ -21,7 +21,7 @@ from app.storage.folder.emptied import Emptied
 from app.storage.folder.in_place_upload import InPlaceUpload, Taken
 from app.storage.folder.mounted import MountedRoot
 from app.storage.folder.root import Root
-from app.storage.folder.threads import clean_up, in_thread
+from app.storage.folder.threads import Threads, Unsynced, clean_up, in_thread
 from app.storage.folder.tree import remove
 from app.storage.folder.turns import Turns
 
@@ -37,7 +37,7 @@ class InPlaceWrites:
     abilities = ABILITIES
     records = None
 
-    def __init__(self, root: MountedRoot, threads: Executor) -> None:
+    def __init__(self, root: MountedRoot, threads: Threads) -> None:
         self._root = root
         self._threads = threads
         self._turns = Turns()
@@ -61,7 +61,8 @@ class InPlaceWrites:
             while not blocks.ended:
                 await in_thread(self._threads, path, upload.append, block)
                 block = await blocks.read()
-            return await in_thread(self._threads, path, upload.finish, block)
+            with self._root.errors(path):
+                return await in_thread(self._threads, path, upload.finish, block)
         finally:
             if upload.begun:
                 await clean_up(self._threads, upload.close)
@@ -113,7 +114,9 @@ class Clearing:
     def make_way(self, target: DavPath) -> DavPath:
         """Delete what is there: nothing can be made aside. Raises StorageError."""
         removal = remove(self._root, target, (), None)
-        if removal is not None:
+        if isinstance(removal, Unsynced):
+            os.close(removal.folder)  # made durable with what takes its place
+        elif removal is not None:
             with closing(removal):
                 while not removal.done:
                     for failure in removal.step():

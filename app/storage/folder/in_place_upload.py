@@ -21,8 +21,9 @@ from app.storage.base import (
     Written,
 )
 from app.storage.folder.pieces import write_all
-from app.storage.folder.root import Root, etag_of, name_of, sync_folder
+from app.storage.folder.root import Root, etag_of, name_of
 from app.storage.folder.target import Target
+from app.storage.folder.threads import Unsynced
 from app.storage.folder.turns import Turns
 
 T = TypeVar("T")
@@ -165,24 +166,25 @@ class InPlaceUpload:
                 if error.errno not in _NO_FSYNC:
                     raise
 
-    def commit(self, *, sync: bool = True) -> Written:
-        """Close the file, and see that it is there as it was written."""
+    def commit(self) -> Unsynced[Written]:
+        """Close the file, and see that it is there as it was written; the caller makes the folder durable."""
         file, self._file = self._file, -1
         with self._root.errors(self._path):
             os.close(file)
         with (
             self._root.errors(self._path, missing=ParentMissing),
-            self._root.collection(self._path.parent, readable=sync) as parent,
+            self._root.collection(self._path.parent, readable=True) as parent,
         ):
-            if sync:
-                sync_folder(parent)
             status = self._stored(parent)
-        if status is None:
-            raise Busy(self._path, "it was deleted while it was being written")
-        if status.st_size != self._size:
-            raise Unavailable(self._path, f"{self._size} bytes were written, and {status.st_size} are there")
+            if status is None:
+                raise Busy(self._path, "it was deleted while it was being written")
+            if status.st_size != self._size:
+                raise Unavailable(
+                    self._path, f"{self._size} bytes were written, and {status.st_size} are there"
+                )
+            folder = os.dup(parent)
         self._end()
-        return Written(etag_of(status), self._created)
+        return Unsynced(Written(etag_of(status), self._created), folder)
 
     def _stored(self, parent: int) -> os.stat_result | None:
         """Return what is there now; where nothing was written some mounts take a moment to store that."""
@@ -194,7 +196,7 @@ class InPlaceUpload:
             status = self._root.find(parent, self._path)
         return status
 
-    def finish(self, block: list[bytes]) -> Written:
+    def finish(self, block: list[bytes]) -> Unsynced[Written]:
         """Write the last block, make all of it durable and close the file."""
         self.seal(block)
         return self.commit()

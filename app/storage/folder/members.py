@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Iterator
-from concurrent.futures import Executor
 from itertools import islice
 from typing import Final
 
 from app.path import DavPath, is_nameable
 from app.storage.base import Entry, NotACollection, NotFound
 from app.storage.folder.root import Root, entry_of
-from app.storage.folder.threads import in_thread
+from app.storage.folder.threads import Threads, in_thread
 
 PAGE: Final = 1000
 
@@ -73,7 +72,7 @@ def is_shown(root: Root, path: DavPath, member: os.DirEntry[str]) -> bool:
 class Members:
     """A collection being listed. `open` comes first."""
 
-    def __init__(self, root: Root, threads: Executor, path: DavPath) -> None:
+    def __init__(self, root: Root, threads: Threads, path: DavPath) -> None:
         self._root = root
         self._threads = threads
         self._path = path

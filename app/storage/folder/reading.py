@@ -6,7 +6,6 @@ import os
 import stat
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
 from threading import Lock
 from typing import Final
 
@@ -22,7 +21,7 @@ from app.storage.base import (
     Unavailable,
 )
 from app.storage.folder.root import Root, entry_of, etag_of, name_of
-from app.storage.folder.threads import in_thread
+from app.storage.folder.threads import Threads, in_thread
 
 FIRST_BYTES: Final = 256 * 1024
 """So much is read by the call that opens the file; a smaller one is closed by it, too."""
@@ -42,7 +41,7 @@ class OpenFile:
     start: int
     stop: int
 
-    def __init__(self, root: Root, threads: Executor, path: DavPath) -> None:
+    def __init__(self, root: Root, threads: Threads, path: DavPath) -> None:
         self._root = root
         self._threads = threads
         self._path = path

@@ -6,7 +6,6 @@ import os
 import re
 import stat
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Final
 
@@ -16,7 +15,7 @@ from app.storage.folder.leavings import UPLOADS
 from app.storage.folder.members import Scan
 from app.storage.folder.root import MISSING, Root, name_of, sync_folder
 from app.storage.folder.temporary import Temporaries, TemporaryFile
-from app.storage.folder.threads import in_thread
+from app.storage.folder.threads import Threads, in_thread
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _PLACEHOLDER: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -67,7 +66,7 @@ class FolderRecords:
     as absent to readers, and none may be created. Names that cannot be a record's raise ValueError.
     """
 
-    def __init__(self, root: Root, temporaries: Temporaries, threads: Executor) -> None:
+    def __init__(self, root: Root, temporaries: Temporaries, threads: Threads) -> None:
         self._root = root
         self._temporaries = temporaries
         self._threads = threads

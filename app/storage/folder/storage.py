@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Collection
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing, nullcontext, suppress
 from pathlib import Path
 from typing import Final
@@ -39,7 +37,7 @@ from app.storage.folder.members import Members
 from app.storage.folder.mounted import MountedRoot
 from app.storage.folder.reading import OpenFile
 from app.storage.folder.root import Root, name_of, sync_folder
-from app.storage.folder.threads import in_thread
+from app.storage.folder.threads import Threads, in_thread
 from app.storage.folder.transfer import carry_out
 from app.storage.folder.tree import Removal, remove
 from app.storage.folder.writes import Writes
@@ -62,7 +60,7 @@ class FolderStorage:
     """
 
     def __init__(
-        self, root: Path, threads: Executor, within: Root | None = None, *, in_place: bool = False
+        self, root: Path, threads: Threads, within: Root | None = None, *, in_place: bool = False
     ) -> None:
         """`within` is a folder that must be there before `root` may be made below it.
 
@@ -138,7 +136,8 @@ class FolderStorage:
         self._check(path)
         removal: Removal | None = None
         try:
-            removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect)
+            with self._root.errors(path):
+                removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect)
             while removal is not None and not removal.done:
                 for failure in await in_thread(self._threads, path, removal.step):
                     yield failure
@@ -207,7 +206,7 @@ class FolderStorages:
         """
         self._template = str(Path(template).absolute())
         self._in_place = in_place
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="folder")
+        self._threads = Threads(THREADS)
         self._storages: dict[str, FolderStorage] = {}
         fixed = Path(self._template.partition("{user}")[0] + "x").parent
         self._fixed = (MountedRoot if in_place else Root)(
@@ -246,4 +245,4 @@ class FolderStorages:
         """Wait for what the threads are still doing, and end them; safe to call twice."""
         for storage in self._storages.values():
             await storage.aclose()
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.aclose()

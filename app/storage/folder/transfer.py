@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from concurrent.futures import Executor
 from typing import Final
 
 from app.storage.base import Failure, StorageError
 from app.storage.folder.copying import Copying
 from app.storage.folder.file_copy import FileCopy
-from app.storage.folder.threads import clean_up, in_thread
+from app.storage.folder.threads import Threads, clean_up, in_thread
 
 FILES_AT_ONCE: Final = 4
 """While one file waits for the disk others are written; more would leave others no threads."""
 
 
-async def carry_out(threads: Executor, copying: Copying) -> AsyncGenerator[Failure]:
+async def carry_out(threads: Threads, copying: Copying) -> AsyncGenerator[Failure]:
     """Copy, and yield what failed; a single file's failure is raised."""
     try:
         while not copying.planned:
@@ -39,7 +38,7 @@ def _failures(copying: Copying) -> list[Failure]:
     return failures
 
 
-async def _copy(threads: Executor, copying: Copying, files: list[FileCopy]) -> None:
+async def _copy(threads: Threads, copying: Copying, files: list[FileCopy]) -> None:
     waiting = iter(files)
 
     async def work() -> None:
@@ -54,7 +53,7 @@ async def _copy(threads: Executor, copying: Copying, files: list[FileCopy]) -> N
             group.create_task(work())
 
 
-async def _copy_file(threads: Executor, file: FileCopy) -> None:
+async def _copy_file(threads: Threads, file: FileCopy) -> None:
     try:
         while not await in_thread(threads, file.target, file.step):
             pass

@@ -14,6 +14,7 @@ from app.path import DavPath, is_nameable
 from app.storage.base import Changed, Denied, Failure
 from app.storage.folder.members import Scan
 from app.storage.folder.root import MISSING, Root, etag_of, locked, name_of, sync_folder
+from app.storage.folder.threads import Unsynced
 
 BATCH: Final = 1000
 """So many members are dealt with by one call."""
@@ -22,7 +23,9 @@ _ROUNDS: Final = 3
 _NOT_EMPTY: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 
 
-def remove(root: Root, path: DavPath, keep: Collection[DavPath], expect: str | None) -> Removal | None:
+def remove(
+    root: Root, path: DavPath, keep: Collection[DavPath], expect: str | None
+) -> Removal | Unsynced[Removal | None] | None:
     """Delete a file; for a collection return what deletes it. Blocks; raises StorageError."""
     if path.is_root:
         raise Denied(path, "the root itself cannot be deleted")
@@ -37,8 +40,7 @@ def remove(root: Root, path: DavPath, keep: Collection[DavPath], expect: str | N
             if is_collection:
                 return Removal(root, path, keep)
             os.unlink(name_of(path), dir_fd=parent)
-        sync_folder(parent)
-    return None
+        return Unsynced(None, os.dup(parent))
 
 
 @dataclass(slots=True)

@@ -7,9 +7,10 @@ from contextlib import suppress
 
 from app.path import DavPath
 from app.storage.base import ABSENT, Expectation, ParentMissing, Written
-from app.storage.folder.root import Root, etag_of, locked, name_of, sync_folder
+from app.storage.folder.root import Root, etag_of, locked, name_of
 from app.storage.folder.target import Target
 from app.storage.folder.temporary import Temporaries, TemporaryFile
+from app.storage.folder.threads import Unsynced
 
 
 class Upload:
@@ -54,13 +55,13 @@ class Upload:
             temporary.append(block)
             self._sealed = temporary.seal()
 
-    def finish(self, block: list[bytes]) -> Written:
+    def finish(self, block: list[bytes]) -> Unsynced[Written]:
         """Write the last block, make all of it durable and put it in place."""
         self.seal(block)
         return self.commit()
 
-    def commit(self, *, sync: bool = True) -> Written:
-        """Put what was sealed in place; without `sync` the caller makes the folder durable."""
+    def commit(self) -> Unsynced[Written]:
+        """Put what was sealed in place; the caller makes the folder durable."""
         temporary, status = self._temporary, self._sealed
         if temporary is None or status is None:
             raise AssertionError("nothing has been sealed")
@@ -70,10 +71,9 @@ class Upload:
         ):
             with locked(parent):
                 created = self._put_in_place(temporary, parent)
-            if sync:
-                sync_folder(parent)
+            folder = os.dup(parent)
         self.close()
-        return Written(etag_of(status), created)
+        return Unsynced(Written(etag_of(status), created), folder)
 
     def _put_in_place(self, temporary: TemporaryFile, parent: int) -> bool:
         name = name_of(self._path)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from app.path import DavPath
 from app.storage.base import Abilities, Body, Expectation, Failure, Leave, Records, Written
+from app.storage.folder.threads import Unsynced
 
 
 class FileUpload(Protocol):
@@ -28,8 +29,8 @@ class FileUpload(Protocol):
         """Write the last block and make all of it durable."""
         ...
 
-    def commit(self, *, sync: bool = True) -> Written:
-        """Let what was sealed count; without `sync` the caller makes the folder durable."""
+    def commit(self) -> Unsynced[Written]:
+        """Let what was sealed count; the caller makes the folder durable."""
         ...
 
     def close(self) -> None:
