@@ -36,6 +36,7 @@ from app.storage.base import (
 )
 from app.storage.folder import FolderStorage, FolderStorages, threads
 from app.storage.folder.root import Root
+from app.storage.folder.waits import waiting_for_disk
 from tests.storages import chunks, delete, get, names, path, put, records_of
 
 MIB = 1024 * 1024
@@ -990,3 +991,23 @@ async def test_a_call_that_is_stuck_holds_up_neither_what_was_done_before_nor_wh
     assert not closing.done()
     stuck.set()
     await asyncio.gather(*before, *held, after, closing)
+
+
+async def test_a_thread_that_waits_for_a_slow_disk_lets_another_one_take_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = threads.Threads(2)
+    monkeypatch.setattr(threads, "STUCK_SECONDS", 3600)
+    was_called = threading.Event()
+
+    def wait() -> bool:
+        with waiting_for_disk():
+            threading.Event().wait(0.02)  # which shows that the disk is slow
+        with waiting_for_disk():
+            return was_called.wait(20)
+
+    waiting = asyncio.create_task(threads.in_thread(pool, path("/a"), wait))
+    other = asyncio.create_task(threads.in_thread(pool, path("/b"), was_called.set))
+    assert await waiting
+    await other
+    await pool.aclose()

@@ -25,6 +25,7 @@ from app.storage.folder.root import Root, etag_of, name_of
 from app.storage.folder.target import Target
 from app.storage.folder.threads import Unsynced
 from app.storage.folder.turns import Turns
+from app.storage.folder.waits import waiting_for_disk
 
 T = TypeVar("T")
 
@@ -161,7 +162,8 @@ class InPlaceUpload:
         with self._root.errors(self._path):
             self._append(block)
             try:
-                os.fsync(self._file)
+                with waiting_for_disk():
+                    os.fsync(self._file)
             except OSError as error:
                 if error.errno not in _NO_FSYNC:
                     raise

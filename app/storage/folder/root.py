@@ -30,6 +30,7 @@ from app.storage.base import (
     TooLarge,
     Unavailable,
 )
+from app.storage.folder.waits import waiting_for_disk
 
 _FOLDER: Final = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WALK: Final = os.O_PATH | _FOLDER
@@ -93,7 +94,8 @@ def name_of(path: DavPath) -> bytes:
 def sync_folder(folder: int) -> None:
     """Make the names in a folder durable, where the file system knows how to."""
     try:
-        os.fsync(folder)
+        with waiting_for_disk():
+            os.fsync(folder)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
             raise

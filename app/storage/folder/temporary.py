@@ -17,6 +17,7 @@ from app.storage.folder.leavings import UPLOADS, Leavings
 from app.storage.folder.pieces import write_all
 from app.storage.folder.root import Root
 from app.storage.folder.tree import Removal
+from app.storage.folder.waits import waiting_for_disk
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_BYTES: Final = 1024 * 1024
@@ -117,7 +118,8 @@ class TemporaryFile:
 
     def _sync_sometimes(self) -> None:
         if self._unsynced >= _SYNC_BYTES:
-            os.fdatasync(self._file)
+            with waiting_for_disk():
+                os.fdatasync(self._file)
             self._unsynced = 0
 
     def seal(self) -> os.stat_result:
@@ -129,7 +131,8 @@ class TemporaryFile:
         now = time.time_ns()
         with suppress(OSError):
             os.utime(self._file, ns=(now, now))
-        os.fsync(self._file)
+        with waiting_for_disk():
+            os.fsync(self._file)
         return os.fstat(self._file)
 
     def link_to(self, folder: int, name: bytes) -> bool:

@@ -3,7 +3,7 @@
 What costs here is not the calls but the threads' quarrel over Python's interpreter lock: every system
 call gives it up, and wakes whoever waits for it for nothing. So one thread, on its shift, takes what
 waits in turn, begins when the loop has done its round, and its results come back together. Only when it
-is stuck in one call does another thread take over.
+is stuck in one call, or waits for a slow disk, does another thread take over.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar
 from app.path import DavPath
 from app.storage.base import Busy
 from app.storage.folder.root import sync_folder
+from app.storage.folder.waits import hand_over_by
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -120,7 +121,10 @@ class _Shift:
 
 
 class Threads:
-    """At most `count` threads, started as they are needed. All but `_work` is for one event loop alone."""
+    """At most `count` threads, started as they are needed.
+
+    All but what `_work` calls is for one event loop alone.
+    """
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -176,11 +180,20 @@ class Threads:
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while (shift := self._shifts.get()) is not None:
+            hand_over_by(partial(self._hand_over, shift, loop))
             with suppress(RuntimeError):  # the loop was closed: nobody waits any more
                 while not shift.is_relieved and (self._waiting or self._unsynced):
                     self._make_calls(shift)
                     self._sync_together(loop)
                 loop.call_soon_threadsafe(self._end, shift)
+
+    def _hand_over(self, shift: _Shift, loop: asyncio.AbstractEventLoop) -> None:
+        """End a shift from within it. What is submitted after that begins another by itself."""
+        shift.is_relieved = True
+        if self._shift is shift:
+            self._shift = None
+            if self._waiting:
+                loop.call_soon_threadsafe(self._begin)
 
     def _make_calls(self, shift: _Shift) -> None:
         while not shift.is_relieved and len(self._unsynced) < _TOGETHER:
