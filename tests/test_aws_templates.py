@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from cfnlint.config import ManualArgs
 from moto import mock_aws
 
 from app import serve
+from app.host.options import Options, load
+from app.host.plan import steps
 from app.main import opened
 from app.settings import S3Place, Settings
 from app.users import create_first_user
@@ -186,16 +189,12 @@ OPEN: Final = {(80, "::/0"), (443, "::/0")}
 @pytest.mark.parametrize(
     ("answers", "ports"),
     [
-        pytest.param({"ConnectEndpoint": "no"}, OPEN, id="nothing but the web"),
-        pytest.param({}, OPEN | {(22, "ConnectSecurityGroup")}, id="the default"),
+        pytest.param({}, OPEN, id="the default"),
+        pytest.param({"ConnectEndpoint": "yes"}, OPEN | {(22, "ConnectSecurityGroup")}, id="endpoint"),
+        pytest.param({"SshPrefix": "2001:db8:1::/48"}, OPEN | {(22, "2001:db8:1::/48")}, id="SSH"),
         pytest.param(
-            {"ConnectEndpoint": "no", "SshPrefix": "2001:db8:1::/48"},
-            OPEN | {(22, "2001:db8:1::/48")},
-            id="SSH",
-        ),
-        pytest.param(
-            {"ConnectEndpoint": "no", "RelayPrefix": "2001:db8:2::/64", "RelayPort": "9443"},
-            OPEN | {("9443", "2001:db8:2::/64")},
+            {"RelayPrefix": "2001:db8:2::/64"},
+            OPEN | {(8443, "2001:db8:2::/64"), (8480, "2001:db8:2::/64")},
             id="relay",
         ),
     ],
@@ -211,7 +210,7 @@ def test_only_what_was_asked_for_is_open(answers: dict[str, str], ports: set[tup
     assert all(rule["FromPort"] == rule["ToPort"] for rule in tcp)
     assert {rule["IpProtocol"] for rule in rules} == {"tcp", "icmpv6"}
     assert not [rule for rule in rules if "CidrIp" in rule]
-    assert ("InstanceConnectEndpoint" in host.resources) == (answers.get("ConnectEndpoint") != "no")
+    assert ("InstanceConnectEndpoint" in host.resources) == (answers.get("ConnectEndpoint") == "yes")
 
 
 def test_dns64_is_on_only_where_a_nat_gateway_stands_behind_it() -> None:
@@ -231,19 +230,47 @@ def test_the_record_says_the_address_and_is_there_before_the_host() -> None:
     assert "AddressRecord" not in template(HOST, HostedZoneId="").resources
 
 
+FIRST_USER: Final = "alice:$2y$05$" + "abcdefghijklmnopqrstuvwxyz./ABCDEFGHIJKLMNOPQRSTUVWXYZ0"
+
+
 def test_the_first_start_installs_from_debian_and_pypi_and_sets_the_host_up(tmp_path: Path) -> None:
-    answers = {"Package": "zotshelf>=0.1,<1", "Prefix": "lib/a"}
-    script: str = template(HOST, BUCKET, **answers).properties("Host")["UserData"]
-    assert run_with_stand_ins(script, tmp_path) == [
+    answers = {"Package": "zotshelf>=0.1,<1", "Prefix": "lib/a", "FirstUser": FIRST_USER}
+    script = template(HOST, BUCKET, **answers).properties("Host")["UserData"]
+    assert run_with_stand_ins(script, tmp_path)[:5] == [
         ["apt-get", "update"],
         ["apt-get", "install", "-y", "nginx", "lego", "chrony", "python3-venv", "apache2-utils"],
         ["python3", "-m", "venv", "/opt/zotshelf"],
         ["pip", "install", "zotshelf>=0.1,<1"],
         [
-            *("zotshelf", "host", "--install", "--domain", "dav.example.org"),
-            *("--email", "admin@example.org", "--storage", "s3://my-bucket/lib/a"),
+            *("zotshelf", "host", "--install", "--domain", "dav.example.org", "--email", "admin@example.org"),
+            *("--storage", "s3://my-bucket/lib/a", "--region", "eu-central-1"),
         ],
     ]
+    assert (tmp_path / "users.htpasswd").read_text() == FIRST_USER + "\n"
+
+
+@pytest.mark.parametrize("users", [pytest.param("", id="users later"), pytest.param(FIRST_USER, id="a user")])
+@pytest.mark.parametrize("relay", [pytest.param("", id="no relay"), pytest.param("2001:db8:2::/64", id="relay")])
+def test_the_first_start_does_what_zotshelf_host_says_to_do_next(tmp_path: Path, users: str, relay: str) -> None:
+    answers = {"FirstUser": users, "RelayPrefix": relay}
+    script = template(HOST, BUCKET, **answers).properties("Host")["UserData"]
+    calls = run_with_stand_ins(script, tmp_path)
+    asked = next(call for call in calls if call[0] == "zotshelf")
+    assert asked[asked.index("--region") + 2 :] == (["--relay", relay] if relay else [])
+    told = [shlex.split(step, comments=True) for step in steps(options_of(asked))]
+    # Without users zotshelf doesn't start; with the first one there is nobody to be asked for a password.
+    left_out = {"htpasswd"} if users else {"htpasswd", "zotshelf.service"}
+    wanted = [step for step in told if not left_out.intersection(step)]
+    assert sorted(calls[calls.index(asked) + 1 :]) == sorted(wanted)
+    assert calls[-1] == wanted[-1]
+
+
+def options_of(call: list[str]) -> Options:
+    words = call[3:]
+    given: dict[str, Any] = {flag.removeprefix("--"): value for flag, value in zip(words[::2], words[1::2], strict=True)}
+    for name in {"domain", "relay"} & given.keys():
+        given[name] = [given[name]]
+    return load(given, None)
 
 
 def run_with_stand_ins(script: str, folder: Path) -> list[list[str]]:
@@ -251,15 +278,15 @@ def run_with_stand_ins(script: str, folder: Path) -> list[list[str]]:
     commands = folder / "bin"
     commands.mkdir()
     calls = folder / "calls"
-    for name in ("apt-get", "python3", "pip", "zotshelf"):
+    programs = ("apt-get", "python3", "pip", "zotshelf", "systemd-sysusers", "systemd-tmpfiles")
+    for name in (*programs, "systemctl", "chronyc", "nginx"):
         command = commands / name
         command.write_text(f'#!/bin/sh\nprintf "%s\\0" {name} "$@" "" >>{calls}\n')
         command.chmod(0o755)
-    script = script.replace("/opt/zotshelf/bin/", f"{commands}/")
+    script = script.replace("/opt/zotshelf/bin/", f"{commands}/").replace("/var/lib/zotshelf/users", str(folder))
     subprocess.run(["/bin/sh", "-c", script], env={"PATH": str(commands)}, check=True, capture_output=True)
-    words = calls.read_text().split("\0")
     lines: list[list[str]] = [[]]
-    for word in words[:-1]:
+    for word in calls.read_text().split("\0")[:-1]:
         if word:
             lines[-1].append(word)
         else:
@@ -267,7 +294,7 @@ def run_with_stand_ins(script: str, folder: Path) -> list[list[str]]:
     return lines[:-1]
 
 
-@pytest.mark.parametrize("name", ["DomainName", "Email", "Prefix", "Package", "SshPrefix", "HostedZoneId"])
+@pytest.mark.parametrize("name", ["DomainName", "Email", "Prefix", "Package", "SshPrefix", "RelayPrefix", "FirstUser"])
 @pytest.mark.parametrize("value", ["a'; reboot; '", "a$(id)", "a`id`", "a\nb", 'a"b', "a\\b"])
 def test_nothing_typed_can_become_a_command(name: str, value: str) -> None:
     assert template(HOST).refuses(name, value)
@@ -282,6 +309,7 @@ def test_nothing_typed_can_become_a_command(name: str, value: str) -> None:
         pytest.param("Package", "https://pypi.example.org/zotshelf-0.5-py3-none-any.whl", id="wheel"),
         pytest.param("SshPrefix", "2001:db8::/32", id="prefix"),
         pytest.param("Prefix", "library/zotero", id="folder"),
+        pytest.param("FirstUser", FIRST_USER, id="user"),
     ],
 )
 def test_what_people_type_is_taken(name: str, value: str) -> None:
