@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import ipaddress
 import logging
+import os
 import socket
+import stat
+from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
 
 logger: Final = logging.getLogger("zotshelf.listen")
 
 _BACKLOG: Final = 2048
 _EVERYWHERE: Final = ipaddress.IPv6Address("::")
+_OWNER_AND_GROUP: Final = 0o660
 
 SocketAddress: TypeAlias = tuple[Any, ...]
 """Address and port, and for IPv6 flow and scope, as the socket module has them."""
@@ -45,6 +49,45 @@ def listen(host: str, port: int) -> list[socket.socket]:
             listening.close()
         _refuse(host, port, failure)
     return sockets
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """Return the listening Unix socket `path`, in the place of one that was left behind.
+
+    Owner and group may connect. Raises ListenError.
+    """
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_left_behind(path)
+        # Nobody may connect before the mode is right; the umask is the process's, which has no threads yet.
+        before = os.umask(0o777)
+        try:
+            listening.bind(str(path))
+        finally:
+            os.umask(before)
+        path.chmod(_OWNER_AND_GROUP)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        reason = {
+            errno.EADDRINUSE: "another program listens there, or it is a file; choose with ZOTSHELF_SOCKET",
+        }.get(error.errno or 0, error.strerror or str(error))
+        raise ListenError(f"cannot listen on unix:{path}: {reason}") from None
+    return listening
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove a socket that nobody listens on any more. Raises OSError."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(str(path))
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        pass
 
 
 def _listen_everywhere(port: int) -> socket.socket:
@@ -99,10 +142,14 @@ def answers_on(sockets: list[socket.socket]) -> list[str]:
     """Return the URLs at which the sockets can be reached, those of this machine alone first.
 
     A socket for every address is reached at the loopback addresses and at the addresses that
-    outgoing connections would have, as far as the machine has them.
+    outgoing connections would have, as far as the machine has them. A Unix socket's URL is what nginx's
+    proxy_pass takes behind `http://`.
     """
     urls: list[str] = []
     for listening in sockets:
+        if listening.family == socket.AF_UNIX:
+            urls.append(f"unix:{listening.getsockname()}:/")
+            continue
         address, port = listening.getsockname()[:2]
         if ipaddress.ip_address(address).is_unspecified:
             urls += [_url(found, port) for found in _own_addresses(listening) or [address]]
