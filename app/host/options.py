@@ -180,8 +180,15 @@ class Options(BaseModel):
         return isinstance(self.place, S3Place)
 
     @property
+    def speaks_s3(self) -> bool:
+        """Whether zotshelf itself speaks to S3, rather than finding the bucket mounted."""
+        return self.on_s3 and self.mount is None
+
+    @property
     def folder(self) -> str | None:
-        """The part of the folder's path that is the same for all users, None on S3."""
+        """The part of the served folder's path that is the same for all users, None where it is S3."""
+        if self.mount:
+            return self.mount
         place = self.place
         if isinstance(place, S3Place):
             return None

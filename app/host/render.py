@@ -89,13 +89,13 @@ def render(row: Template, options: Options, origin: Origin) -> Iterator[PlannedF
         return
     files = row.files(options) if row.files else [(row.target, row.values(options))]
     for target, values in files:
-        body = _ENVIRONMENT.get_template(row.target + ".jinja").render(options=options, **values)
+        body = text(row.target + ".jinja", options, **values)
         yield PlannedFile(target, row.mode, _with_origin(body, row, origin))
 
 
-def example(template: str, **values: Any) -> str:
-    """Render a template that is no file of a host, such as an annotated example."""
-    return _ENVIRONMENT.get_template(template).render(**values)
+def text(template: str, options: Options, **values: Any) -> str:
+    """Return what a template says, without the lines that say where it comes from."""
+    return _ENVIRONMENT.get_template(template).render(options=options, **values)
 
 
 def _with_origin(body: str, row: Template, origin: Origin) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from app.host.checked import bracketed
 from app.host.options import Options
-from app.host.render import Template
+from app.host.render import Template, text
 
 _HTTP2_DIRECTIVE: Final = (1, 25, 1)
 _RESOLVER_IPV4: Final = (1, 23, 1)
@@ -23,6 +23,8 @@ def _values(options: Options) -> dict[str, Any]:
     return {
         "http2_directive": options.http2 and version >= _HTTP2_DIRECTIVE,
         "http2_parameter": options.http2 and version < _HTTP2_DIRECTIVE,
+        # In a snippet the server, and with it this header, is the operator's own.
+        "hsts": options.hsts and options.nginx == "site",
         "resolver_parameters": "valid=30s ipv4=off" if version >= _RESOLVER_IPV4 else "valid=30s",
     }
 
@@ -36,6 +38,11 @@ FILES: Final[tuple[Template, ...]] = (
         values=lambda options: {"relayed": bracketed(options.relay_to or "")},
     ),
 )
+
+
+def example(options: Options) -> str:
+    """Return an annotated example of offload, for those who set nginx up themselves."""
+    return text("examples/nginx-offload.conf.jinja", options, **{**_values(options), "hsts": 0})
 
 
 def steps(options: Options) -> list[str]:
