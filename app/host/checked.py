@@ -19,6 +19,7 @@ from app.place import USER, FolderPlace, parse_place
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?:{_LABEL}\.)+(?!\d+$){_LABEL}")
 _MAX_DOMAIN: Final = 253
+_OTHER_DOTS: Final = frozenset("\u3002\uff0e\uff61")  # which IDNA takes for dots, too
 _MAILBOX: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+-]{0,62}[A-Za-z0-9_+-])?")
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._+@-]{1,255}")
 _PREFIX_SEGMENT: Final = re.compile(r"[A-Za-z0-9._+@=~-]+")
@@ -26,6 +27,7 @@ _URL_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~+-]*)*")
 _ACCOUNT: Final = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _REGION: Final = re.compile(r"[a-z]{2,4}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}")
 _VERSION: Final = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})")
+_DOTS: Final = frozenset({".", ".."})
 _SEGMENT_WORDS: Final = "letters, digits, '.', '_', '+', '@' and '-'"
 
 
@@ -34,6 +36,8 @@ def checked_domain(text: str) -> str:
     refusal = "must be a domain name such as dav.example.org"
     if text.startswith("*."):
         raise ValueError(f"{refusal}; name every host, not '*'")
+    if not _OTHER_DOTS.isdisjoint(text):
+        raise ValueError(refusal)
     try:
         # Not by way of UTS 46, which would make ordinary letters and dots of their look-alikes.
         name = idna.encode(text.lower().removesuffix(".")).decode("ascii")
@@ -60,7 +64,7 @@ def checked_path(text: str) -> str:
 
 
 def _is_segment(text: str) -> bool:
-    return bool(_SEGMENT.fullmatch(text)) and text not in (".", "..")
+    return bool(_SEGMENT.fullmatch(text)) and text not in _DOTS
 
 
 def checked_socket(text: str) -> str:
@@ -124,7 +128,8 @@ def checked_url(text: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError(refusal) from None
-    if parts.scheme != "https" or not _URL_PATH.fullmatch(parts.path):
+    segments = parts.path.split("/")
+    if parts.scheme != "https" or not _URL_PATH.fullmatch(parts.path) or not _DOTS.isdisjoint(segments):
         raise ValueError(refusal)
     try:
         host = bracketed(checked_address(host))
@@ -168,6 +173,8 @@ def version_of(text: str) -> tuple[int, ...]:
 
 
 def _listed(value: object) -> object:
+    if isinstance(value, list):  # as TOML has it
+        return tuple(value)
     return (value,) if isinstance(value, str) else value
 
 
@@ -187,5 +194,6 @@ Account: TypeAlias = Annotated[str, AfterValidator(checked_account)]
 Region: TypeAlias = Annotated[str, AfterValidator(checked_region)]
 Version: TypeAlias = Annotated[str, AfterValidator(checked_version)]
 Domains: TypeAlias = Annotated[tuple[Domain, ...], BeforeValidator(_listed), AfterValidator(_once)]
+Accounts: TypeAlias = Annotated[tuple[Account, ...], BeforeValidator(_listed), AfterValidator(_once)]
 Addresses: TypeAlias = Annotated[tuple[Address, ...], BeforeValidator(_listed), AfterValidator(_once)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], BeforeValidator(_listed), AfterValidator(_once)]

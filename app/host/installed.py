@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from typing import Any, Final
 from app.host.options import Options
 
 _SECONDS: Final = 10
+# It fetches the keys of those who sign in from the metadata service.
+_INSTANCE_CONNECT: Final = "ec2-instance-connect"
 
 
 def completed(options: Options) -> Options:
@@ -19,12 +22,35 @@ def completed(options: Options) -> Options:
     if options.nginx_version is None:
         found["nginx_version"] = _version("nginx", "-v")
     if options.lego is None:
-        version = _version("lego", "--version")
-        found["lego"] = "4" if version and version.startswith("4.") else None
+        found["lego"] = _generation_of_lego()
+    if not options.metadata_account and _has_account(_INSTANCE_CONNECT):
+        found["metadata_account"] = (_INSTANCE_CONNECT,)
     return options.model_copy(update=found)
 
 
+def _has_account(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _generation_of_lego() -> str | None:
+    # Debian's says that its version is "dev". Only lego 4 has a command of its own for renewals.
+    said = _said("lego", "--help")
+    if said is None or "ACME" not in said and "Encrypt" not in said:
+        return None
+    return "4" if re.search(r"^ +renew ", said, re.MULTILINE) else "5"
+
+
 def _version(program: str, option: str) -> str | None:
+    match = re.search(r"\b(\d+\.\d+\.\d+)\b", _said(program, option) or "", re.ASCII)
+    return match[1] if match else None
+
+
+def _said(program: str, option: str) -> str | None:
+    """Return what a program prints, None where it is not installed."""
     # Debian keeps nginx where only root's PATH looks.
     path = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin"
     command = shutil.which(program, path=path)
@@ -36,5 +62,4 @@ def _version(program: str, option: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    match = re.search(r"\b(\d+\.\d+\.\d+)\b", done.stdout + done.stderr, re.ASCII)
-    return match[1] if match else None
+    return done.stdout + done.stderr

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from app.host.checked import (
     AbsolutePath,
     Account,
+    Accounts,
     Address,
     Addresses,
     Domains,
@@ -45,7 +46,7 @@ class OptionsError(Exception):
 class Options(BaseModel):
     """The options, checked and frozen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     domain: Domains = Field(
         default=(), description="The host's name; the option may be repeated for more names of it."
@@ -169,6 +170,12 @@ class Options(BaseModel):
         " given, those that it has stay.",
     )
     firewall: bool = Field(default=False, description="Let nothing in but ssh, http and https, by nftables.")
+    ssh_port: int = Field(default=22, ge=1, le=65535, description="The port of ssh that --firewall leaves open.")
+    metadata_account: Accounts = Field(
+        default=(),
+        description="An account besides root and zotshelf's own that --firewall lets ask AWS's metadata service;"
+        " may be repeated. When not given, ec2-instance-connect, if this machine has it.",
+    )
 
     @property
     def place(self) -> Place:
@@ -220,6 +227,20 @@ class Options(BaseModel):
     def webroot(self) -> str:
         """Where lego lays its challenges, in .well-known/acme-challenge/."""
         return f"{STATE}/acme"
+
+    @property
+    def acme_account(self) -> str:
+        """The system account that lego runs as."""
+        return f"{self.account}-acme"
+
+    @property
+    def lego_folder(self) -> str:
+        """Where lego keeps its account and what it was issued, in certificates/."""
+        return f"{STATE}/lego"
+
+    @property
+    def socket_folder(self) -> str | None:
+        return self.socket.rpartition("/")[0] if self.socket else None
 
     def chain(self, domain: str) -> str:
         return self.certificate or f"{self.tls_folder}/{domain}/fullchain.pem"
@@ -319,10 +340,7 @@ def _demand(error: ErrorDetails) -> str:
         "literal_error": "must be {expected}",
         "greater_than_equal": "must be at least {ge}",
         "less_than_equal": "must be at most {le}",
-        "int_parsing": "must be a whole number",
         "int_type": "must be a whole number",
-        "int_from_float": "must be a whole number",
-        "bool_parsing": "must be true or false",
         "bool_type": "must be true or false",
         "string_type": "must be a text",
         "tuple_type": "must be a list of texts",

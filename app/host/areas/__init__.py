@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from app.host.areas import nginx
+from app.host.areas import accounts, application, certificate, network, nginx, renewal
 from app.host.options import Options
 from app.host.render import Template
 
@@ -20,5 +20,5 @@ class Area(Protocol):
         ...
 
 
-AREAS: Final[tuple[Area, ...]] = (nginx,)
+AREAS: Final[tuple[Area, ...]] = (accounts, network, application, certificate, nginx, renewal)
 """In the order in which their steps are to be taken."""
