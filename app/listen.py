@@ -91,12 +91,14 @@ def _remove_left_behind(path: Path) -> None:
 
 
 def _listen_everywhere(port: int) -> socket.socket:
+    if not _has_ipv6():
+        logger.warning("this host has no IPv6 (it is disabled in the kernel): listening for IPv4 only")
     try:
         return _bind(socket.AF_INET6, ("::", port), dual_stack=True)
     except OSError as error:
+        # Without IPv6 in the kernel at all; where it is merely switched off, :: still means every IPv4 address.
         if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             _refuse("::", port, error)
-    logger.warning("this host has no IPv6 (it is disabled in the kernel): listening on 0.0.0.0, IPv4 only")
     try:
         return _bind(socket.AF_INET, ("0.0.0.0", port), dual_stack=False)  # noqa: S104  # as asked for
     except OSError as error:
@@ -130,9 +132,16 @@ def _resolve(host: str, port: int) -> list[tuple[int, SocketAddress]]:
 
 def _refuse(host: str, port: int, error: OSError) -> NoReturn:
     shown = f"[{host}]" if ":" in host else host
+    absent = "this machine has no such address; choose with ZOTSHELF_HOST"
+    if ":" in host and not _has_ipv6():
+        absent = (
+            "IPv6 is disabled on this machine; enable it (sysctl net.ipv6.conf.all.disable_ipv6=0),"
+            " or choose an IPv4 address with ZOTSHELF_HOST"
+        )
     reason = {
         errno.EADDRINUSE: "another program has this port; stop it or choose with ZOTSHELF_PORT",
-        errno.EADDRNOTAVAIL: "this machine has no such address; choose with ZOTSHELF_HOST",
+        errno.EADDRNOTAVAIL: absent,
+        errno.EAFNOSUPPORT: absent,
         errno.EACCES: "ports below 1024 need a privilege; choose with ZOTSHELF_PORT",
     }.get(error.errno or 0, error.strerror)
     raise ListenError(f"cannot listen on {shown}:{port}: {reason}")
@@ -170,12 +179,16 @@ def _own_addresses(listening: socket.socket) -> list[str]:
 
 def _source_address(family: int, target: str) -> str | None:
     """Return our address on the way to `target`, None without a way. Nothing is sent."""
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((target, 9))
-        except OSError:
-            return None
-        return str(probe.getsockname()[0])
+            return str(probe.getsockname()[0])
+    except OSError:
+        return None
+
+
+def _has_ipv6() -> bool:
+    return _source_address(socket.AF_INET6, "::1") is not None
 
 
 def _url(address: str, port: int) -> str:
