@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -109,7 +110,7 @@ def command() -> Callable[..., None]:
 
     def run(**arguments: Any) -> None:
         own = {name: arguments.pop(name) for name in ("options", "output", "install", "diff", "force")}
-        given = {name: value for name, value in arguments.items() if value not in (None, [])}
+        given = {name: _typed(name, value) for name, value in arguments.items() if value not in (None, [])}
         raise typer.Exit(host(**own, given=given))
 
     parameters = [*_OWN, *(_parameter(name, field) for name, field in Options.model_fields.items())]
@@ -118,6 +119,13 @@ def command() -> Callable[..., None]:
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     run.__doc__ = _HELP
     return run
+
+
+def _typed(name: str, value: Any) -> Any:
+    """Return a number for the text of one, where one is wanted; what is none the model refuses."""
+    if Options.model_fields[name].annotation is int and re.fullmatch(r"[0-9]{1,18}", value):
+        return int(value)
+    return value
 
 
 def _own(name: str, annotation: Any, default: object) -> inspect.Parameter:
