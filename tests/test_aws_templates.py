@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import bcrypt
 import botocore.session
 import httpx
 import pytest
@@ -230,7 +231,7 @@ def test_the_record_says_the_address_and_is_there_before_the_host() -> None:
     assert "AddressRecord" not in template(HOST, HostedZoneId="").resources
 
 
-FIRST_USER: Final = "alice:$2y$05$" + "abcdefghijklmnopqrstuvwxyz./ABCDEFGHIJKLMNOPQRSTUVWXYZ0"
+FIRST_USER: Final = "alice:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 
 
 def test_the_first_start_installs_from_debian_and_pypi_and_sets_the_host_up(tmp_path: Path) -> None:
@@ -250,8 +251,12 @@ def test_the_first_start_installs_from_debian_and_pypi_and_sets_the_host_up(tmp_
 
 
 @pytest.mark.parametrize("users", [pytest.param("", id="users later"), pytest.param(FIRST_USER, id="a user")])
-@pytest.mark.parametrize("relay", [pytest.param("", id="no relay"), pytest.param("2001:db8:2::/64", id="relay")])
-def test_the_first_start_does_what_zotshelf_host_says_to_do_next(tmp_path: Path, users: str, relay: str) -> None:
+@pytest.mark.parametrize(
+    "relay", [pytest.param("", id="no relay"), pytest.param("2001:db8:2::/64", id="relay")]
+)
+def test_the_first_start_does_what_zotshelf_host_says_to_do_next(
+    tmp_path: Path, users: str, relay: str
+) -> None:
     answers = {"FirstUser": users, "RelayPrefix": relay}
     script = template(HOST, BUCKET, **answers).properties("Host")["UserData"]
     calls = run_with_stand_ins(script, tmp_path)
@@ -267,7 +272,9 @@ def test_the_first_start_does_what_zotshelf_host_says_to_do_next(tmp_path: Path,
 
 def options_of(call: list[str]) -> Options:
     words = call[3:]
-    given: dict[str, Any] = {flag.removeprefix("--"): value for flag, value in zip(words[::2], words[1::2], strict=True)}
+    given: dict[str, Any] = {
+        flag.removeprefix("--"): value for flag, value in zip(words[::2], words[1::2], strict=True)
+    }
     for name in {"domain", "relay"} & given.keys():
         given[name] = [given[name]]
     return load(given, None)
@@ -283,7 +290,9 @@ def run_with_stand_ins(script: str, folder: Path) -> list[list[str]]:
         command = commands / name
         command.write_text(f'#!/bin/sh\nprintf "%s\\0" {name} "$@" "" >>{calls}\n')
         command.chmod(0o755)
-    script = script.replace("/opt/zotshelf/bin/", f"{commands}/").replace("/var/lib/zotshelf/users", str(folder))
+    script = script.replace("/opt/zotshelf/bin/", f"{commands}/").replace(
+        "/var/lib/zotshelf/users", str(folder)
+    )
     subprocess.run(["/bin/sh", "-c", script], env={"PATH": str(commands)}, check=True, capture_output=True)
     lines: list[list[str]] = [[]]
     for word in calls.read_text().split("\0")[:-1]:
@@ -294,7 +303,9 @@ def run_with_stand_ins(script: str, folder: Path) -> list[list[str]]:
     return lines[:-1]
 
 
-@pytest.mark.parametrize("name", ["DomainName", "Email", "Prefix", "Package", "SshPrefix", "RelayPrefix", "FirstUser"])
+@pytest.mark.parametrize(
+    "name", ["DomainName", "Email", "Prefix", "Package", "SshPrefix", "RelayPrefix", "FirstUser"]
+)
 @pytest.mark.parametrize("value", ["a'; reboot; '", "a$(id)", "a`id`", "a\nb", 'a"b', "a\\b"])
 def test_nothing_typed_can_become_a_command(name: str, value: str) -> None:
     assert template(HOST).refuses(name, value)
@@ -422,7 +433,7 @@ def test_what_moto_knows_of_the_host_can_be_created(aws: Any) -> None:
     aws("ec2").create_key_pair(KeyName="key")
     body = template(HOST).without(*UNKNOWN_TO_MOTO, *ON_IPV6_ALONE)
     made = create(aws, body, HOST_ANSWERS)
-    assert {"Vpc", "InternetRoute", "HostSecurityGroup", "ConnectIngress"} <= made.keys()
+    assert {"Vpc", "InternetRoute", "HostSecurityGroup"} <= made.keys()
     versions = aws("ec2").describe_launch_template_versions(LaunchTemplateId=made["LaunchTemplate"])
     (version,) = versions["LaunchTemplateVersions"]
     assert version["LaunchTemplateData"]["MetadataOptions"]["HttpProtocolIpv6"] == "enabled"
