@@ -48,7 +48,7 @@ CONTAINER_ANSWERS: Final = {
     "UsersSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:users-a",
 }
 
-BUCKET: Final = {"Bucket": "my-bucket", "Bucket.Arn": "arn:aws:s3:::my-bucket"}
+BUCKET: Final = {"Bucket": "my-bucket"}
 NOTHING: Final[Mapping[str, Json]] = {}
 NETWORKS: Final = {"Vpc.CidrBlock": "10.0.0.0/24", "Vpc.Ipv6CidrBlocks": ["2001:db8:0:ab00::/56"]}
 
@@ -108,10 +108,15 @@ def test_no_rule_of_cfn_lint_is_switched_off() -> None:
 
 
 @pytest.mark.parametrize("file", BOTH)
-def test_the_role_may_what_the_readme_says_and_nothing_else(file: Path) -> None:
-    role = template(file, BUCKET, Prefix="library").properties("Role")
+@pytest.mark.parametrize(
+    "existing", [pytest.param("", id="new bucket"), pytest.param("my-bucket", id="own bucket")]
+)
+def test_the_role_may_what_the_readme_says_and_nothing_else(file: Path, existing: str) -> None:
+    read = template(file, BUCKET, Prefix="library", ExistingBucket=existing)
+    role = read.properties("Role")
     assert [policy["PolicyDocument"] for policy in role["Policies"]] == [readme_policy()]
     assert "ManagedPolicyArns" not in role
+    assert ("Bucket" in read.resources) == ("BucketPolicy" in read.resources) == (not existing)
 
 
 @pytest.mark.parametrize("name", ["Bucket", "BucketPolicy"])
@@ -304,7 +309,8 @@ def run_with_stand_ins(script: str, folder: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["DomainName", "Email", "Prefix", "Package", "SshPrefix", "RelayPrefix", "FirstUser"]
+    "name",
+    ["DomainName", "Email", "Prefix", "Package", "SshPrefix", "RelayPrefix", "FirstUser", "ExistingBucket"],
 )
 @pytest.mark.parametrize("value", ["a'; reboot; '", "a$(id)", "a`id`", "a\nb", 'a"b', "a\\b"])
 def test_nothing_typed_can_become_a_command(name: str, value: str) -> None:
