@@ -31,8 +31,9 @@ GLOBAL_OPTIONS: Final = {"--region", "--profile", "--output", "--query"}
 GLOBAL_FLAGS: Final = {"--no-cli-pager", "--no-paginate"}
 OUTPUTS: Final = {"json", "text", "table", "yaml"}
 HAND_MADE: Final = {
+    ("s3", "cp"): {"--recursive", "--exclude", "--include"},
     ("s3", "ls"): {"--recursive", "--summarize", "--human-readable"},
-    ("s3", "sync"): {"--dryrun", "--delete", "--exclude", "--include"},
+    ("s3", "presign"): {"--expires-in"},
     ("ec2-instance-connect", "open-tunnel"): {
         "--instance-id",
         "--instance-connect-endpoint-id",

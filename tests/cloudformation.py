@@ -42,6 +42,8 @@ class Template:
             for name, about in self._text["Parameters"].items()
         }
         self._known = known or {}
+        self.parameters = set(self._parameters)
+        self.required = {name for name, about in self._text["Parameters"].items() if "Default" not in about}
         self.resources: dict[str, Json] = {
             name: self._value(about) for name, about in self._text["Resources"].items() if self._holds(about)
         }
@@ -59,7 +61,7 @@ class Template:
         about = self._text["Parameters"][parameter]
         if "AllowedValues" in about:
             return value not in map(str, about["AllowedValues"])
-        return not re.fullmatch(about["AllowedPattern"], value)
+        return "AllowedPattern" in about and not re.fullmatch(about["AllowedPattern"], value)
 
     def without(self, *unknown: str) -> dict[str, Json]:
         """Return the template as it came, but with its address ranges worked out, and without the
