@@ -78,7 +78,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _combinations(base: Given, switches: Iterable[Given]) -> list[Given]:
     """Return `base` with each of the switches on or off."""
-    pairs = [({}, switch) for switch in switches]
+    pairs: list[tuple[Given, Given]] = [({}, switch) for switch in switches]
     return [
         dict(itertools.chain(*(part.items() for part in (base, *on)))) for on in itertools.product(*pairs)
     ]
@@ -114,7 +114,7 @@ def test_nginx_takes_every_site(tmp_path: Path, state: Path, source: str, names:
         with pytest.raises(OptionsError, match="--separate-certificates has no meaning with --certificate"):
             load(given, None)
         return
-    switches = (
+    switches: tuple[Given, ...] = (
         {"socket": "/run/zotshelf/zotshelf.sock"},
         {"http2": True},
         {"tls": "modern"},
@@ -130,7 +130,7 @@ def test_nginx_takes_every_site(tmp_path: Path, state: Path, source: str, names:
 @pytest.mark.parametrize("offload", _OFFLOADS)
 @pytest.mark.parametrize("nginx", ["site", "snippet"])
 def test_nginx_takes_every_way_of_serving(tmp_path: Path, state: Path, nginx: str, offload: str) -> None:
-    switches = ({"base_path": "/dav/zotero"}, {"hsts": 0}, *_LIMITS)
+    switches: tuple[Given, ...] = ({"base_path": "/dav/zotero"}, {"hsts": 0}, *_LIMITS)
     combinations = _combinations(_BASE | {"nginx": nginx} | _OFFLOADS[offload], switches)
     assert len(combinations) == 16
     assert _refused(tmp_path, state, combinations) == []
