@@ -218,10 +218,56 @@ def test_a_relay_gets_none_of_it(tmp_path: Path) -> None:
     tree = written(
         tmp_path, "--relay-to", "2001:db8::5", "--firewall", "--nameserver", "2001:db8::64", needed=()
     )
-    assert {path.parts[len(tree.parts) + 1] for path in tree.rglob("*") if path.is_file()} <= {
-        "nginx",
-        "zotshelf",
+    names = {path.name for path in tree.rglob("*") if path.is_file() and "nginx" not in path.parts}
+    assert names == {"start", "host-manifest.json"}
+
+
+# What is to be run
+
+
+def _started(tree: Path) -> list[str]:
+    """Run the script `start` with stand-ins for all programs, and return what it ran."""
+    fakes = tree.parent / "fakes"
+    fakes.mkdir(exist_ok=True)
+    log = tree.parent / "ran"
+    log.write_text("")
+    script = tree / "usr/local/lib/zotshelf/start"
+    words = {line.split()[0] for line in script.read_text().splitlines() if re.match(r"[a-z]", line)}
+    for name in (words | {"htpasswd"}) - {"set"}:
+        (fakes / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{log}\n')
+        (fakes / name).chmod(0o755)
+    variables = environment()
+    subprocess.run([script], env={**variables, "PATH": f"{fakes}:/bin"}, check=True, stdin=subprocess.DEVNULL)
+    return log.read_text().splitlines()
+
+
+@kinds
+def test_one_script_puts_all_to_use(options: tuple[str, ...], tmp_path: Path) -> None:
+    users = f"{tmp_path}/users"
+    tree = written(tmp_path / "tree", "--users-file", users, *options)
+    script = tree / "usr/local/lib/zotshelf/start"
+    checked = subprocess.run(
+        [program("shellcheck"), str(script)], capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout) == (0, "")
+
+    ran = _started(tree)
+    assert ran[0] == "systemd-sysusers /etc/sysusers.d/zotshelf.conf"
+    assert f"htpasswd -cB {users} zotero" in ran
+    enabled = {
+        name for line in ran if "enable" in line for name in line.split() if name.startswith("zotshelf")
     }
+    wanted = {unit.name for unit in _units(tree) if "[Install]" in unit.read_text()}
+    assert enabled == wanted
+    if (tree / _UNITS / "zotshelf-placeholder.service").exists():
+        # nginx does not start without a certificate, and the authority asks nginx.
+        placeholder = ran.index("systemctl enable --now zotshelf-placeholder.service")
+        first = ran.index("systemctl start zotshelf-certificate.service")
+        assert placeholder < ran.index("nginx -t") < first
+
+    # The users are not thrown away by a second run.
+    Path(users).touch()
+    assert [line for line in _started(tree) if "htpasswd" in line] == []
 
 
 # Accounts and folders

@@ -183,8 +183,8 @@ class Options(BaseModel):
     )
     metadata_account: Accounts = Field(
         default=(),
-        description="An account besides root and zotshelf's own that --firewall lets ask AWS's metadata service;"
-        " may be repeated. When not given, ec2-instance-connect, if this machine has it.",
+        description="An account besides root and zotshelf's own that --firewall lets ask AWS's metadata"
+        " service; may be repeated. When not given, ec2-instance-connect, if this machine has it.",
     )
 
     @property
