@@ -96,7 +96,7 @@ def _listen_everywhere(port: int) -> socket.socket:
     try:
         return _bind(socket.AF_INET6, ("::", port), dual_stack=True)
     except OSError as error:
-        # Without IPv6 in the kernel at all; where it is merely switched off, :: still means every IPv4 address.
+        # Where IPv6 is merely switched off, :: still means every IPv4 address.
         if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             _refuse("::", port, error)
     try:

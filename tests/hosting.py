@@ -44,6 +44,7 @@ _SNIPPET_SERVER: Final = """
     server {
         listen [::1]:%d;
         server_name localhost;
+        server_tokens off;
         include snippets/zotshelf.conf;
     }
 """
@@ -95,21 +96,13 @@ def certificate(folder: Path) -> Path:
     return folder
 
 
-def installed(
-    tree: Path, tls: Path, names: Sequence[str] = (DOMAIN,), snippet_port: int = 0, modules: str = ""
-) -> Path:
-    """Make `tree` a whole configuration of nginx with the certificate from `tls`; return its nginx.conf.
+def installed(tree: Path, state: Path, snippet_port: int = 0, modules: str = "") -> Path:
+    """Make `tree` a whole configuration of nginx, and return its nginx.conf.
 
-    Paths below /var/lib/zotshelf are moved into the tree.
+    `state` stands for /var/lib/zotshelf; at `snippet_port` there is a server that includes the snippet.
     """
     for path in (tree / "etc/nginx").rglob("*.conf"):
-        path.write_text(path.read_text().replace(STATE, f"{tree}{STATE}"))
-    for name in names:
-        own = tree / f"{STATE[1:]}/tls/{name}"
-        own.mkdir(parents=True, exist_ok=True)
-        for part in ("fullchain.pem", "privkey.pem"):
-            (own / part).unlink(missing_ok=True)
-            (own / part).symlink_to(tls / part)
+        path.write_text(path.read_text().replace(STATE, str(state)))
     main = tree / "etc/nginx/nginx.conf"
     # As root nginx would work as a user who cannot enter the tests' folders.
     user = "user root;" if os.geteuid() == 0 else ""
@@ -118,7 +111,7 @@ def installed(
     return main
 
 
-def tested(main: Path) -> str:
+def complaints(main: Path) -> str:
     """Return what `nginx -t` has against a configuration, nothing if all is well."""
     command = [program("nginx"), "-t", "-q", "-c", str(main), "-e", str(main.parent / "test.log")]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)

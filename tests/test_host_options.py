@@ -54,7 +54,7 @@ _NUMBERS = [
     "renew-days",
     "ssh-port",
 ]
-_SWITCHES = ["separate-certificates", "http2", "offload", "chrony", "firewall"]
+_SWITCHES = ["separate-certificates", "http2", "offload", "chrony", "firewall", "default-server"]
 _GOOD = {
     "domain": "dav.example.org",
     "email": "admin@example.org",
@@ -327,6 +327,11 @@ def test_what_is_no_such_value_is_refused(tmp_path: Path, name: str, typed: str)
             ["--nginx", "snippet", "--separate-certificates"],
             "--separate-certificates has no meaning with --nginx snippet",
             id="certificates of a snippet",
+        ),
+        pytest.param(
+            [*NEEDED, "--nginx-version", "1.18.0"],
+            "--nginx-version must be 1.19.4 or later",
+            id="an old nginx",
         ),
     ],
 )

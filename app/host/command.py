@@ -82,8 +82,9 @@ def _report(changes: list[Change], root: Path, then: list[str], *, force: bool) 
             fate = Fate.UPDATE
         left += fate is Fate.EDITED
         typer.echo(f"{root / change.target}: {fate.value}", err=fate is Fate.EDITED)
-    if root == _SYSTEM and then and any(change.fate is not Fate.SAME for change in changes):
-        typer.echo("\nNow run, as root:\n" + "".join(f"  {step}\n" for step in then))
+    if then and any(change.fate is not Fate.SAME for change in changes):
+        when = "Now run, as root:" if root == _SYSTEM else "Once these files are in their places, run as root:"
+        typer.echo(f"\n{when}\n" + "".join(f"  {step}\n" for step in then))
     return EXIT_DIFFERENT if left else 0
 
 

@@ -39,7 +39,7 @@ def _has_account(name: str) -> bool:
 def _generation_of_lego() -> str | None:
     # Debian's says that its version is "dev". Only lego 4 has a command of its own for renewals.
     said = _said("lego", "--help")
-    if said is None or "ACME" not in said and "Encrypt" not in said:
+    if said is None or not re.search("ACME|Let's Encrypt", said):
         return None
     return "4" if re.search(r"^ +renew ", said, re.MULTILINE) else "5"
 

@@ -39,6 +39,10 @@ STATE: Final = "/var/lib/zotshelf"
 """Where the machine keeps what is made while it runs; only root may write directly in it."""
 
 
+_NGINX_OLDEST: Final = "1.19.4"  # which knows ssl_reject_handshake
+_NGINX_UNKNOWN: Final = "1.22.1"  # that of Debian 12; later ones understand what is written for it
+
+
 class OptionsError(Exception):
     """An option is wrong, missing or unknown; the text is one line that says which and what is expected."""
 
@@ -110,6 +114,10 @@ class Options(BaseModel):
         le=2**31 - 1,
         description="For how many seconds browsers shall insist on https; 0 leaves it open.",
     )
+    default_server: bool = Field(
+        default=True,
+        description="Refuse https under any other name; off where another site is the default server.",
+    )
     certificate: AbsolutePath | None = Field(
         default=None,
         description="The chain of a certificate that something else renews; no ACME client then.",
@@ -170,11 +178,13 @@ class Options(BaseModel):
         " given, those that it has stay.",
     )
     firewall: bool = Field(default=False, description="Let nothing in but ssh, http and https, by nftables.")
-    ssh_port: int = Field(default=22, ge=1, le=65535, description="The port of ssh that --firewall leaves open.")
+    ssh_port: int = Field(
+        default=22, ge=1, le=65535, description="The port of ssh that --firewall leaves open."
+    )
     metadata_account: Accounts = Field(
         default=(),
-        description="An account besides root and zotshelf's own that --firewall lets ask AWS's metadata service;"
-        " may be repeated. When not given, ec2-instance-connect, if this machine has it.",
+        description="An account besides root and zotshelf's own that --firewall lets ask AWS's metadata"
+        " service; may be repeated. When not given, ec2-instance-connect, if this machine has it.",
     )
 
     @property
@@ -255,8 +265,8 @@ class Options(BaseModel):
 
     @property
     def nginx_knows(self) -> tuple[int, ...]:
-        """The version of nginx to write for; where none is known, the oldest that we support."""
-        return version_of(self.nginx_version or "1.18.0")
+        """The version of nginx to write for."""
+        return version_of(self.nginx_version or _NGINX_UNKNOWN)
 
     @property
     def resolvers(self) -> tuple[str, ...]:
@@ -269,6 +279,8 @@ class Options(BaseModel):
             return self
         if not self.domain and self.nginx == "site":
             raise ValueError("--domain is missing: the name of the host, such as dav.example.org")
+        if self.nginx_knows < version_of(_NGINX_OLDEST):
+            raise ValueError(f"--nginx-version must be {_NGINX_OLDEST} or later")
         if (self.certificate is None) != (self.certificate_key is None):
             raise ValueError("--certificate and --certificate-key must be given together")
         if self.certificate and self.separate_certificates and len(self.domain) > 1:

@@ -20,17 +20,26 @@ need no quoting: `app.host.checked` lets nothing through that any of these langu
 
 from __future__ import annotations
 
+from typing import Final
+
 from app.host.areas import AREAS
 from app.host.options import Options
-from app.host.render import Origin, PlannedFile, render
+from app.host.render import Origin, PlannedFile, Template, render
 
 
 def plan(options: Options, origin: Origin) -> list[PlannedFile]:
     """Return every file that the options ask for, sorted by target."""
-    files = [file for area in AREAS for row in area.FILES for file in render(row, options, origin)]
+    rows = [*(row for area in AREAS for row in area.FILES), _START]
+    files = [file for row in rows for file in render(row, options, origin)]
     return sorted(files, key=lambda file: file.target)
 
 
 def steps(options: Options) -> list[str]:
     """Return the commands that put the files to use, in order."""
     return [step for area in AREAS for step in area.steps(options)]
+
+
+START: Final = "usr/local/lib/zotshelf/start"
+"""All steps in one script."""
+
+_START: Final = Template(START, mode=0o755, values=lambda options: {"steps": steps(options)})

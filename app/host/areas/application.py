@@ -7,6 +7,7 @@ from typing import Any, Final
 from app.host.options import Options
 from app.host.render import Template
 from app.place import USER, S3Place
+from app.users import FIRST_USER
 
 _SHUTDOWN_SECONDS: Final = 120
 _OWN: Final = "Your own settings, and access keys, go into /etc/zotshelf/local.env, which wins."
@@ -64,9 +65,12 @@ FILES: Final[tuple[Template, ...]] = (
 def steps(options: Options) -> list[str]:
     if options.is_relay:
         return []
-    # The mount starts zotshelf, too; both are enabled, so that either may be restarted.
-    units = ["zotshelf-mount.service"] if options.mount else []
+    users = options.users_file
+    units = " ".join([*(["zotshelf-mount.service"] if options.mount else []), "zotshelf.service"])
     return [
-        f"htpasswd -cB {options.users_file} NAME   # asks for the password; without -c for every further user",
-        " ".join(["systemctl enable --now", *units, "zotshelf.service"]),
+        # Only the first time: -c would throw away the users that there are. It asks for the password.
+        f"[ -e {users} ] || htpasswd -cB {users} {FIRST_USER}",
+        # Not `enable --now`, which would leave one that runs with its old settings.
+        f"systemctl enable {units}",
+        f"systemctl restart {units}",
     ]

@@ -40,8 +40,12 @@ FILES: Final[tuple[Template, ...]] = (
 
 
 def steps(options: Options) -> list[str]:
-    return [
-        *(["chronyc reload sources"] if _has_chrony(options) else []),
-        *(["systemctl restart systemd-resolved.service"] if _has_nameserver(options) else []),
-        *(["systemctl enable --now zotshelf-firewall.service"] if _has_firewall(options) else []),
-    ]
+    found = []
+    if _has_chrony(options):
+        found.append("chronyc reload sources")
+    if _has_nameserver(options):
+        found.append("systemctl restart systemd-resolved.service")
+    if _has_firewall(options):
+        unit = "zotshelf-firewall.service"
+        found += [f"systemctl enable {unit}", f"systemctl reload-or-restart {unit}"]
+    return found

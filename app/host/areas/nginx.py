@@ -23,6 +23,7 @@ def _values(options: Options) -> dict[str, Any]:
     return {
         "http2_directive": options.http2 and version >= _HTTP2_DIRECTIVE,
         "http2_parameter": options.http2 and version < _HTTP2_DIRECTIVE,
+        "streaming_in_server": options.nginx == "site",
         # In a snippet the server, and with it this header, is the operator's own.
         "hsts": options.hsts and options.nginx == "site",
         "resolver_parameters": "valid=30s ipv4=off" if version >= _RESOLVER_IPV4 else "valid=30s",
@@ -33,6 +34,10 @@ FILES: Final[tuple[Template, ...]] = (
     Template("etc/nginx/conf.d/zotshelf.conf", when=_has_zotshelf, values=_values, editable=_OWN),
     Template("etc/nginx/snippets/zotshelf.conf", when=_has_zotshelf, values=_values),
     Template(
+        "etc/nginx/snippets/zotshelf-streaming.conf",
+        when=lambda options: options.nginx == "snippet" and not options.is_relay,
+    ),
+    Template(
         "etc/nginx/modules-enabled/90-zotshelf-relay.conf",
         when=lambda options: options.is_relay,
         values=lambda options: {"relayed": bracketed(options.relay_to or "")},
@@ -42,7 +47,9 @@ FILES: Final[tuple[Template, ...]] = (
 
 def example(options: Options) -> str:
     """Return an annotated example of offload, for those who set nginx up themselves."""
-    return text("examples/nginx-offload.conf.jinja", options, **{**_values(options), "hsts": 0})
+    return text(
+        "examples/nginx-offload.conf.jinja", options, **{**_values(options), "streaming_in_server": True}
+    )
 
 
 def steps(options: Options) -> list[str]:

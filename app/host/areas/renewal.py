@@ -16,5 +16,5 @@ def steps(options: Options) -> list[str]:
         return []
     return [
         "systemctl enable --now zotshelf-certificate.timer",
-        "systemctl start zotshelf-certificate.service   # the first certificate; says so when it cannot be had",
+        "systemctl start zotshelf-certificate.service   # if it fails: journalctl -u zotshelf-certificate",
     ]
