@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import bcrypt
+
 from tests.cloudformation import Json, Template
 
 ROOT: Final = Path(__file__).parents[1]
@@ -17,6 +19,7 @@ HOST_ANSWERS: Final = {
     "Email": "admin@example.org",
     "HostedZoneId": "Z0EXAMPLE",
     "KeyName": "key",
+    "FirstUser": "alice:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode(),
     "Package": "https://wheels.example.org/zotshelf-1-py3-none-any.whl",
 }
 CONTAINER_ANSWERS: Final = {

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
-import shlex
+import os
 import subprocess
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import bcrypt
 import pytest
+from typer.testing import CliRunner
 
-from app.host.options import Options, load
-from app.host.plan import steps
+from app.cli import cli
+from app.host.options import Options
+from app.host.plan import START
 from tests.aws_templates import (
     BUCKET,
     HOST,
+    HOST_ANSWERS,
     NOTHING,
     template,
 )
@@ -109,53 +111,37 @@ def test_the_record_says_the_address_and_is_there_before_the_host() -> None:
     assert "AddressRecord" not in template(HOST, HostedZoneId="").resources
 
 
-FIRST_USER: Final = "alice:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
-
-
-def test_the_first_start_installs_from_debian_and_pypi_and_sets_the_host_up(tmp_path: Path) -> None:
-    answers = {"Package": "zotshelf>=0.1,<1", "Prefix": "lib/a", "FirstUser": FIRST_USER}
+@pytest.mark.parametrize(
+    ("prefix", "relay"),
+    [
+        pytest.param("", [], id="no relay"),
+        pytest.param("2001:db8:2::/64", ["--relay", "2001:db8:2::/64"], id="relay"),
+    ],
+)
+def test_the_first_start_installs_writes_the_users_and_starts_everything(
+    tmp_path: Path, prefix: str, relay: list[str]
+) -> None:
+    answers = {"Package": "zotshelf>=0.1,<1", "Prefix": "lib/a", "RelayPrefix": prefix}
     script = template(HOST, BUCKET, **answers).properties("Host")["UserData"]
-    assert run_with_stand_ins(script, tmp_path)[:5] == [
+    calls = run_with_stand_ins(script, tmp_path)
+    options = [
+        *("--domain", "dav.example.org", "--email", "admin@example.org"),
+        *("--storage", "s3://my-bucket/lib/a", "--region", "eu-central-1", *relay),
+    ]
+    assert calls == [
         ["apt-get", "update"],
         ["apt-get", "install", "-y", "nginx", "lego", "chrony", "python3-venv", "apache2-utils"],
         ["python3", "-m", "venv", "/opt/zotshelf"],
         ["pip", "install", "zotshelf>=0.1,<1"],
-        [
-            *("zotshelf", "host", "--install", "--domain", "dav.example.org", "--email", "admin@example.org"),
-            *("--storage", "s3://my-bucket/lib/a", "--region", "eu-central-1"),
-        ],
+        ["zotshelf", "host", "--install", *options],
+        ["start"],
     ]
-    assert (tmp_path / "users.htpasswd").read_text() == FIRST_USER + "\n"
-
-
-@pytest.mark.parametrize("users", [pytest.param("", id="users later"), pytest.param(FIRST_USER, id="a user")])
-@pytest.mark.parametrize(
-    "relay", [pytest.param("", id="no relay"), pytest.param("2001:db8:2::/64", id="relay")]
-)
-def test_the_first_start_does_what_zotshelf_host_says_to_do_next(
-    tmp_path: Path, users: str, relay: str
-) -> None:
-    answers = {"FirstUser": users, "RelayPrefix": relay}
-    script = template(HOST, BUCKET, **answers).properties("Host")["UserData"]
-    calls = run_with_stand_ins(script, tmp_path)
-    asked = next(call for call in calls if call[0] == "zotshelf")
-    assert asked[asked.index("--region") + 2 :] == (["--relay", relay] if relay else [])
-    told = [shlex.split(step, comments=True) for step in steps(options_of(asked))]
-    # Without users zotshelf doesn't start; with the first one there is nobody to be asked for a password.
-    left_out = {"htpasswd"} if users else {"htpasswd", "zotshelf.service"}
-    wanted = [step for step in told if not left_out.intersection(step)]
-    assert sorted(calls[calls.index(asked) + 1 :]) == sorted(wanted)
-    assert calls[-1] == wanted[-1]
-
-
-def options_of(call: list[str]) -> Options:
-    words = call[3:]
-    given: dict[str, Any] = {
-        flag.removeprefix("--"): value for flag, value in zip(words[::2], words[1::2], strict=True)
-    }
-    for name in {"domain", "relay"} & given.keys():
-        given[name] = [given[name]]
-    return load(given, None)
+    assert (tmp_path / "users/users.htpasswd").read_text() == HOST_ANSWERS["FirstUser"] + "\n"
+    done = CliRunner().invoke(cli, ["host", "--output", str(tmp_path / "written"), *options])
+    assert done.exit_code == 0, done.output
+    assert f"/{START}\n" in script
+    assert Options.model_fields["users_file"].default in script
+    assert Options.model_fields["prefix"].default in script
 
 
 def run_with_stand_ins(script: str, folder: Path) -> list[list[str]]:
@@ -163,15 +149,15 @@ def run_with_stand_ins(script: str, folder: Path) -> list[list[str]]:
     commands = folder / "bin"
     commands.mkdir()
     calls = folder / "calls"
-    programs = ("apt-get", "python3", "pip", "zotshelf", "systemd-sysusers", "systemd-tmpfiles")
-    for name in (*programs, "systemctl", "chronyc", "nginx"):
+    for name in ("apt-get", "python3", "pip", "zotshelf", "start"):
         command = commands / name
         command.write_text(f'#!/bin/sh\nprintf "%s\\0" {name} "$@" "" >>{calls}\n')
         command.chmod(0o755)
-    script = script.replace("/opt/zotshelf/bin/", f"{commands}/").replace(
-        "/var/lib/zotshelf/users", str(folder)
-    )
-    subprocess.run(["/bin/sh", "-c", script], env={"PATH": str(commands)}, check=True, capture_output=True)
+    for path in ("/opt/zotshelf/bin/", "/usr/local/lib/zotshelf/"):
+        script = script.replace(path, f"{commands}/")
+    script = script.replace("/var/lib/zotshelf/", f"{folder}/")
+    variables = {"PATH": f"{commands}:{os.defpath}"}
+    subprocess.run(["/bin/sh", "-c", script], env=variables, check=True, capture_output=True)
     lines: list[list[str]] = [[]]
     for word in calls.read_text().split("\0")[:-1]:
         if word:
@@ -202,7 +188,7 @@ def test_nothing_typed_can_become_a_command(name: str, value: str) -> None:
         ),
         pytest.param("SshPrefix", "2001:db8::/32", id="prefix"),
         pytest.param("Prefix", "library/zotero", id="folder"),
-        pytest.param("FirstUser", FIRST_USER, id="user"),
+        pytest.param("FirstUser", HOST_ANSWERS["FirstUser"], id="user"),
     ],
 )
 def test_what_people_type_is_taken(name: str, value: str) -> None:
