@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from app import __version__
+from app.host.command import command as host_command
 from app.settings import PREFIX, Settings, SettingsError
 
 EXIT_SETTING = 2
@@ -59,6 +60,9 @@ def serve(
     from app.serve import run
 
     raise typer.Exit(run(settings))
+
+
+cli.command("host")(host_command())
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app import logs
-from app.listen import ListenError, answers_on, listen
+from app.listen import ListenError, answers_on, listen, listen_unix
 from app.protocol import HttpProtocol
 from app.settings import Settings
 from app.users import UsersFile, UsersFileError, create_first_user
@@ -97,7 +97,7 @@ def _announce(settings: Settings) -> list[socket.socket]:
     missing = not os.path.lexists(file)
     if not missing:
         UsersFile.check(file)
-    sockets = listen(settings.host, settings.port)
+    sockets = [listen_unix(settings.socket)] if settings.socket else listen(settings.host, settings.port)
     path = settings.base_path.strip("/")
     urls = [url + path + "/" if path else url for url in answers_on(sockets)]
     # Made only now: were the port not to be had, the password would be lost.
@@ -118,19 +118,26 @@ def _first_user(file: Path, url: str) -> str:
 def _config(settings: Settings, app: str) -> Config:
     return Config(
         app,
-        loop="auto",
-        http=HttpProtocol,
-        ws="none",
-        lifespan="on",
         workers=settings.workers,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=settings.shutdown_seconds,
         timeout_worker_healthcheck=_WORKER_SILENCE_SECONDS,
-        access_log=False,
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
+        **connection_options(settings),
     )
+
+
+def connection_options(settings: Settings) -> dict[str, Any]:
+    """Return how uvicorn serves connections, as arguments of its Config, whoever starts its workers."""
+    return {
+        "loop": "auto",
+        "http": HttpProtocol,
+        "ws": "none",
+        "lifespan": "on",
+        "timeout_keep_alive": _KEEP_ALIVE_SECONDS,
+        "timeout_graceful_shutdown": settings.shutdown_seconds,
+        "access_log": False,
+        "log_config": None,
+        "proxy_headers": False,
+        "server_header": False,
+    }
 
 
 class _Server(Server):

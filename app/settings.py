@@ -57,7 +57,7 @@ def _checked_storage(text: str) -> str:
     return text
 
 
-def _checked_base_path(path: str) -> str:
+def checked_base_path(path: str) -> str:
     segments = path.strip("/").split("/") if path.strip("/") else []
     if (
         not path.startswith("/")
@@ -134,7 +134,7 @@ class Settings(BaseModel):
         description="The htpasswd file of those who may sign in, bcrypt entries as `htpasswd -B` writes"
         " them. It is read again when it changes, and must not lie in the storage's folder.",
     )
-    base_path: Annotated[str, AfterValidator(_checked_base_path)] = Field(
+    base_path: Annotated[str, AfterValidator(checked_base_path)] = Field(
         default="/", description="The URL path of the WebDAV root."
     )
     host: Annotated[str, AfterValidator(_checked_host)] = Field(
@@ -143,6 +143,11 @@ class Settings(BaseModel):
     )
     port: int = Field(
         default=8080, ge=0, le=65535, description="The TCP port to listen on; 0 takes any free one."
+    )
+    socket: Annotated[Path, AfterValidator(_checked_file)] | None = Field(
+        default=None,
+        description="The path of a Unix socket to listen on, instead of an address and a port. Owner and group"
+        " may connect; a socket that was left behind is replaced.",
     )
     workers: int = Field(default=1, ge=1, le=64, description="How many processes serve requests.")
     s3_dualstack: bool = Field(

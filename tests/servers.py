@@ -24,7 +24,7 @@ ODD_USERS = (("Jürgen Müller", "a:b: c:"), ("читатель", "пароль"
 USERS = 1500
 STOP_SECONDS = 20.0
 SERVE = ("-m", "app", "serve", "--host", "::1", "--port", "0")
-_URL = r"http://\[::1\]:(\d+)"
+_URL = r"http://\[::1\]:(\d+)|unix:/"
 _LINE_SECONDS = 20.0
 
 
@@ -67,7 +67,10 @@ class Server:
 def serving(
     store: Store, folder: Path, command: tuple[str, ...] = SERVE, **settings: str
 ) -> Iterator[Server]:
-    """Run a server over `store`; `settings` are ZOTSHELF_* by their lower-case names."""
+    """Run a server over `store`; `settings` are ZOTSHELF_* by their lower-case names.
+
+    One that listens on a Unix socket has the port 0.
+    """
     users = folder / "users.htpasswd"
     _write_users(users)
     variables = {f"ZOTSHELF_{name.upper()}": value for name, value in settings.items()}
@@ -80,7 +83,7 @@ def serving(
             [sys.executable, *command], cwd=folder, env=environment(**variables), stdout=out, stderr=err
         )
     try:
-        port = int(wait_for(_URL, process, output, errors)[1])
+        port = int(wait_for(_URL, process, output, errors)[1] or 0)
         wait_for("Application startup complete", process, errors)
         yield Server(store, port, process.pid, output, errors)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import socket
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +16,7 @@ from app.storage.s3.storages import S3Storages
 from tests.http_stand_in import answering
 from tests.s3_faults import Refuse
 from tests.s3_opened import opened, settings_for
-from tests.s3_stand_in import ACCESS_KEY, SECRET_KEY, StandIn
+from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.storages import get, names
 from tests.stores import free_port
 
@@ -111,6 +112,54 @@ async def test_an_instance_role_is_found_over_ipv6_even_if_it_comes_late(
     assert s3.requests[-1].headers["x-amz-security-token"] == "of-the-role"
     assert seen[0] == "PUT /latest/api/token"
     assert len(seen) == 3
+
+
+@pytest.fixture
+def role(s3: StandIn, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let there be credentials from a role alone; return the port at which they are looked for."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.delenv(name)
+    port = free_port()
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://[::1]:{port}/")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
+    monkeypatch.setattr("app.storage.s3.connection._PAUSE_SECONDS", 0.01)
+    return port
+
+
+async def test_a_start_waits_for_a_metadata_service_that_comes_later(
+    s3: StandIn, role: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[str] = []
+    start = asyncio.create_task(S3Storages.open(*settings_for(f"s3://{BUCKET}")))
+    try:
+        while "looking for them" not in caplog.text:
+            await asyncio.sleep(0.005)
+        assert not start.done()
+        async with metadata(seen, role):
+            storages = await start
+            assert await names(storages.for_user("ann"), "") == []
+            await storages.aclose()
+    finally:
+        start.cancel()
+    assert len(caplog.records) == 1
+    assert s3.requests[-1].headers["x-amz-security-token"] == "of-the-role"
+
+
+async def test_a_start_that_waits_in_vain_ends_with_advice(
+    role: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.storage.s3.connection._START_SECONDS", 0.05)
+    with pytest.raises(StartError, match="give the instance a role"):
+        await S3Storages.open(*settings_for(f"s3://{BUCKET}"))
+
+
+async def test_where_there_is_no_metadata_service_a_start_does_not_wait(
+    role: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(StartError, match="there are no AWS credentials"):
+        await S3Storages.open(*settings_for(f"s3://{BUCKET}"))
+    assert caplog.text == ""
 
 
 async def test_a_metadata_service_that_does_not_answer_is_not_waited_for_long(

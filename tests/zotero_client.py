@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import unicodedata
 from collections.abc import Collection
 from email.utils import parsedate_to_datetime
@@ -42,16 +43,19 @@ class PurgeError(Exception):
 
 
 class ZoteroClient:
-    """A client whose user typed `address`; the collection's URL is `root`."""
+    """A client whose user typed `address`; the collection's URL is `root`.
 
-    def __init__(self, address: str, user: str, password: str) -> None:
+    Servers' certificates are checked where `tls` is given.
+    """
+
+    def __init__(self, address: str, user: str, password: str, tls: ssl.SSLContext | None = None) -> None:
         self.root = f"{address}{'' if address.endswith('/') else '/'}zotero/"
         self.parent = self.root.removesuffix("zotero/")
         self.refusals = 0
         """How often the server asked for credentials."""
         self._authorization = basic(user, password)
         self._http = httpx.AsyncClient(
-            event_hooks={"response": [self._check]}, timeout=30, trust_env=False, verify=False
+            event_hooks={"response": [self._check]}, timeout=30, trust_env=False, verify=tls or False
         )
         self._slots = asyncio.Semaphore(AT_ONCE)
 

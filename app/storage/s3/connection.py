@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
@@ -14,7 +15,7 @@ from aiobotocore.session import AioSession, get_session
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.credentials import ReadOnlyCredentials
 from botocore.endpoint_provider import EndpointProvider
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, CredentialRetrievalError, MetadataRetrievalError
 from botocore.loaders import create_loader
 from botocore.utils import ensure_boolean
 
@@ -23,9 +24,18 @@ from app.place import S3Place
 from app.settings import Settings
 from app.storage.base import Denied, StartError, Unavailable
 
+logger: Final = logging.getLogger("zotshelf")
+
 _METADATA_ADDRESS: Final = ("169.254.169.254", 80)
 _CREDENTIALS_SECONDS: Final = 8.0
+# Less than what gunicorn gives a worker for its start.
+_START_SECONDS: Final = 20.0
+_PAUSE_SECONDS: Final = 1.0
 _ATTEMPTS: Final = 3
+
+
+class NoCredentials(Denied):
+    """Nothing that could know credentials has any: it may be that it is not there yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,8 @@ class Connection:
     async def credentials(self) -> ReadOnlyCredentials:
         """Return the credentials to sign with now, refreshed where they expire.
 
-        Raises Denied where there are none, Unavailable where they cannot be had in time.
+        Raises NoCredentials where there are none, Denied where they cannot be used, and Unavailable where
+        they cannot be had in time.
         """
         try:
             async with asyncio.timeout(_CREDENTIALS_SECONDS):
@@ -59,9 +70,11 @@ class Connection:
             raise Unavailable(
                 DavPath(), "the service that hands out AWS credentials does not answer"
             ) from None
+        except (CredentialRetrievalError, MetadataRetrievalError) as error:
+            raise NoCredentials(DavPath(), f"AWS credentials cannot be had: {error}") from error
         except BotoCoreError as error:
             raise Denied(DavPath(), f"AWS credentials cannot be had: {error}") from error
-        raise Denied(
+        raise NoCredentials(
             DavPath(),
             "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, "
             "or give the instance a role (and reach its metadata service: ZOTSHELF_IMDS_IPV6)",
@@ -77,6 +90,37 @@ class Connection:
             return ssl.create_default_context(cafile=bundle)
         except OSError as error:
             raise StartError(f"AWS_CA_BUNDLE names {bundle!r}, which cannot be used: {error}") from error
+
+
+async def connect_and_sign_in(settings: Settings, place: S3Place) -> Connection:
+    """As `connect`, and make sure that there is something to sign with. Raises StartError.
+
+    On a machine that has just been started, network and metadata service may come later than we do, so
+    they are waited for.
+    """
+    deadline = asyncio.get_running_loop().time() + _START_SECONDS
+    told = False
+    while True:
+        # Made anew each time: the family in which the metadata service is asked is chosen here.
+        connection = await connect(settings, place)
+        try:
+            await connection.credentials()
+        except (NoCredentials, Unavailable) as error:
+            if _has_no_metadata() or asyncio.get_running_loop().time() > deadline:
+                raise StartError(str(error)) from error
+            if not told:
+                logger.warning("%s; looking for them for %d s more", error, _START_SECONDS)
+                told = True
+        except Denied as error:
+            raise StartError(str(error)) from error
+        else:
+            return connection
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _has_no_metadata() -> bool:
+    # As the SDK reads it.
+    return os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
 
 
 async def connect(settings: Settings, place: S3Place) -> Connection:

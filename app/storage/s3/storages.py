@@ -9,7 +9,7 @@ from app.path import DavPath
 from app.place import USER, S3Place
 from app.settings import Settings
 from app.storage.base import Abilities, Busy, Denied, StartError, Unavailable
-from app.storage.s3.connection import connect
+from app.storage.s3.connection import connect_and_sign_in
 from app.storage.s3.listing import read_page
 from app.storage.s3.sender import Sender
 from app.storage.s3.storage import ABILITIES, S3Storage
@@ -34,7 +34,7 @@ class S3Storages:
 
         Raises StartError when it refuses us; a store that is merely away is waited for by the requests.
         """
-        sender = Sender(await connect(settings, place))
+        sender = Sender(await connect_and_sign_in(settings, place))
         try:
             prefix = place.prefix.partition(USER)[0]
             await read_page(sender, DavPath(), prefix, delimiter=True, limit=1)

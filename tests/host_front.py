@@ -1,0 +1,164 @@
+"""zotshelf as a host serves it: behind nginx with the configuration that `zotshelf host` writes, over TLS."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Final
+
+from tests.hosting import DOMAIN, certificate, installed, written
+from tests.requirements import program
+from tests.servers import SERVE, Server, serving
+from tests.stores import FolderStore, environment, free_port
+from tests.wire import PATIENCE, basic
+
+GUNICORN: Final = ("-m", "gunicorn", "-c", "python:app.gunicorn_config", "app.main:app")
+_RUN: Final = "/run/zotshelf"
+_START_SECONDS: Final = 15.0
+_SPOOLED: Final = re.compile(r"buffered to a temporary file")
+
+
+class SecureConnection(HTTPConnection):
+    """A connection to ::1 on which TLS is spoken to DOMAIN; `preface` is sent before."""
+
+    def __init__(self, port: int, tls: ssl.SSLContext, preface: bytes = b"", name: str = DOMAIN) -> None:
+        super().__init__(DOMAIN, port, timeout=PATIENCE)
+        self._tls, self._preface, self._name = tls, preface, name
+
+    def connect(self) -> None:
+        plain = socket.create_connection(("::1", self.port), timeout=PATIENCE)
+        plain.sendall(self._preface)
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self._name)
+
+
+@dataclass(frozen=True)
+class Front:
+    """A running nginx before a running server."""
+
+    server: Server
+    folder: Path
+    tls: ssl.SSLContext
+    ports: Mapping[str, int]
+    """By the names of the options."""
+    offloads: bool
+    """Whether nginx sends large files."""
+
+    @property
+    def authority(self) -> str:
+        return f"{DOMAIN}:{self.ports['https_port']}"
+
+    def connection(self, port: str = "https_port", preface: bytes = b"") -> SecureConnection:
+        return SecureConnection(self.ports[port], self.tls, preface)
+
+    def ask(
+        self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> tuple[int, HTTPResponse, bytes]:
+        """Send one request as user u0 on a connection of its own; return status, answer and its body."""
+        connection = self.connection()
+        try:
+            connection.request(
+                method, target, body or None, {"Authorization": basic("u0")} | dict(headers or {})
+            )
+            answer = connection.getresponse()
+            return answer.status, answer, answer.read()
+        finally:
+            connection.close()
+
+    def access(self) -> str:
+        return (self.folder / "access.log").read_text()
+
+    def spooled(self) -> list[str]:
+        """Return what nginx has written to disk of bodies."""
+        log = (self.folder / "error.log").read_text()
+        temporary = [path for name in ("body", "proxy") for path in (self.folder / name).rglob("*")]
+        return _SPOOLED.findall(log) + [str(path) for path in temporary if path.is_file()]
+
+
+@contextmanager
+def fronted(
+    folder: Path, *arguments: str, gunicorn: bool = False, on_socket: bool = False, **settings: str
+) -> Iterator[Front]:
+    """Run a server over a folder, and nginx before it, set up by `zotshelf host` with these arguments."""
+    with _short_folder() as run:
+        command, own, reached = _listening(run, gunicorn, on_socket)
+        (folder / "app").mkdir()
+        store = FolderStore(folder / "data")
+        with serving(store, folder / "app", command, **own, **settings) as server:
+            reached = reached or ("--port", str(server.port))
+            with _nginx(folder, run, server, (*reached, *arguments)) as front:
+                yield front
+
+
+def _listening(
+    run: Path, gunicorn: bool, on_socket: bool
+) -> tuple[tuple[str, ...], dict[str, str], tuple[str, ...]]:
+    """Return the server's command and settings, and the options that let nginx find it, if known by now."""
+    if on_socket:
+        command = GUNICORN if gunicorn else ("-m", "app", "serve")
+        return command, {"socket": f"{run}/zotshelf.sock"}, ("--socket", f"{_RUN}/zotshelf.sock")
+    if gunicorn:
+        return GUNICORN, {"host": "::1", "port": str(free_port())}, ()
+    return SERVE, {}, ()
+
+
+@contextmanager
+def _short_folder() -> Iterator[Path]:
+    # A socket's path has at most 107 bytes, and those of the tests' folders are long.
+    path = Path(tempfile.mkdtemp(prefix="zs"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@contextmanager
+def _nginx(folder: Path, run: Path, server: Server, arguments: tuple[str, ...]) -> Iterator[Front]:
+    names = ("http_port", "https_port", "relay_http_port", "relay_https_port")
+    ports = {name: free_port() for name in names}
+    options = [word for name in names for word in (f"--{name.replace('_', '-')}", str(ports[name]))]
+    own = folder / "state/tls" / DOMAIN
+    own.mkdir(parents=True)
+    certificate(own)
+    tree = written(folder / "host", *options, *arguments)
+    for path in (tree / "etc/nginx").rglob("*.conf"):
+        text = path.read_text().replace(_RUN, str(run))
+        path.write_text(text.replace("alias /srv/zotshelf/", f"alias {folder / 'data'}/"))
+    main = installed(tree, folder / "state")
+    process = subprocess.Popen(
+        [program("nginx"), "-c", str(main), "-e", str(tree / "error.log"), "-g", "daemon off;"],
+        env=environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait(ports["https_port"], process, tree)
+        yield Front(
+            server,
+            tree,
+            ssl.create_default_context(cafile=str(own / "fullchain.pem")),
+            ports,
+            "--offload" in arguments,
+        )
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        assert process.poll() is None, (folder / "error.log").read_text()
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(("::1", port)) == 0:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,308 @@
+"""Through nginx as `zotshelf host` sets it up: bodies stream both ways, and refusals can be read."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import itertools
+import os
+import random
+import ssl
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.host_front import Front, SecureConnection, fronted
+from tests.offloading import OLD
+from tests.stores import FolderStore
+from tests.wire import PATIENCE, basic
+
+_BIG = 200 * 2**20
+_PIECE = random.Random(5).randbytes(2**20)
+_VARIANTS: dict[str, dict[str, Any]] = {
+    "uvicorn": {},
+    "uvicorn on a socket": {"on_socket": True},
+    "gunicorn": {"gunicorn": True},
+    "gunicorn on a socket": {"gunicorn": True, "on_socket": True},
+}
+_NUMBERS = itertools.count()
+_OFFLOAD = ("--offload", "--storage", "file:/srv/zotshelf")
+
+
+@pytest.fixture(scope="module", params=[*_VARIANTS, "offload"])
+def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    folder = tmp_path_factory.mktemp("front")
+    if request.param == "offload":
+        with fronted(folder, *_OFFLOAD, offload="nginx") as found:
+            yield found
+    else:
+        with fronted(folder, **_VARIANTS[request.param]) as found:
+            yield found
+
+
+def _stored_bytes(front: Front, user: str) -> int:
+    """Return how much of an unfinished upload the server has written so far."""
+    store = front.server.store
+    assert isinstance(store, FolderStore)
+    own = store.path / user / ".zotshelf"
+    found = [path for path in own.rglob("*") if path.is_file()] if own.exists() else []
+    return sum(path.stat().st_size for path in found)
+
+
+def _let_it_be_old(front: Front, name: str) -> None:
+    store = front.server.store
+    assert isinstance(store, FolderStore)
+    os.utime(store.path / name, (OLD, OLD))
+
+
+def test_a_large_file_streams_both_ways_and_nothing_is_written_to_disk(front: Front) -> None:
+    connection = front.connection()
+    connection.putrequest("PUT", "/big.zip")
+    connection.putheader("Authorization", basic("u0"))
+    connection.putheader("Content-Length", str(_BIG))
+    connection.endheaders()
+    connection.send(_PIECE)
+    deadline = time.monotonic() + PATIENCE
+    # All but the first piece is still to come, and the application has some of it already.
+    while not _stored_bytes(front, "u0"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    sent = hashlib.sha256(_PIECE)
+    for _ in range(_BIG // len(_PIECE) - 1):
+        connection.send(_PIECE)
+        sent.update(_PIECE)
+    answer = connection.getresponse()
+    assert answer.status == 201
+    answer.read()
+    assert front.spooled() == []
+
+    _let_it_be_old(front, "u0/big.zip")  # else it would not be left to nginx
+    connection.request("GET", "/big.zip", headers={"Authorization": basic("u0")})
+    answer = connection.getresponse()
+    received, size = hashlib.sha256(), 0
+    while piece := answer.read(2**18):
+        if not size:
+            time.sleep(0.5)  # as long as a slow client makes nginx hold what it has
+        received.update(piece)
+        size += len(piece)
+    connection.close()
+    assert (size, received.digest()) == (_BIG, sent.digest())
+    assert front.spooled() == []
+    line = front.server.wait_for_line("GET /big.zip 200")
+    assert f" out={0 if front.offloads else _BIG} " in line
+
+
+def test_a_body_of_unknown_length_streams_too(front: Front) -> None:
+    connection = front.connection()
+    connection.putrequest("PUT", "/chunked.zip")
+    connection.putheader("Authorization", basic("u1"))
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders()
+    connection.send(b"%x\r\n%s\r\n" % (len(_PIECE), _PIECE))
+    deadline = time.monotonic() + PATIENCE
+    while not _stored_bytes(front, "u1"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    connection.send(b"0\r\n\r\n")
+    assert connection.getresponse().status == 201
+    connection.close()
+    assert front.spooled() == []
+
+
+def test_a_refused_upload_can_be_read_every_time(front: Front) -> None:
+    def upload(number: int) -> int:
+        connection = front.connection()
+        try:
+            # As Zotero's desktop does: all of it is sent before anything is read.
+            connection.request("PUT", f"/refused{number}.zip", body=_PIECE * 6)
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(upload, range(60))) == [401] * 60
+    assert front.spooled() == []
+
+
+def test_idle_pauses_cost_no_request(front: Front) -> None:
+    def put(number: int) -> list[int]:
+        chosen, found = random.Random(number), []
+        for turn in range(10):
+            status, _, _ = front.ask("PUT", f"/idle{number}-{turn}.prop", body=b"<properties/>")
+            found.append(status)
+            time.sleep(chosen.uniform(0, 0.2))
+        return found
+
+    with ThreadPoolExecutor(8) as threads:
+        assert [status for found in threads.map(put, range(8)) for status in found] == [201] * 80
+
+
+def test_nginx_gives_an_idle_connection_up_before_the_application_does(tmp_path: Path) -> None:
+    from app.serve import connection_options
+    from app.settings import Settings
+    from tests.hosting import files, written
+
+    site = files(written(tmp_path))["etc/nginx/conf.d/zotshelf.conf"]
+    assert "    keepalive_timeout 60s;\n" in site
+    assert connection_options(Settings())["timeout_keep_alive"] >= 75
+
+
+@pytest.mark.parametrize("authority", ["{domain}", "{domain}:443", "{authority}"])
+@pytest.mark.parametrize("method", ["COPY", "MOVE"])
+def test_a_destination_is_known_by_the_name_the_client_used(
+    front: Front, authority: str, method: str
+) -> None:
+    name = authority.format(domain="dav.example.org", authority=front.authority)
+    assert front.ask("PUT", "/from.zip", body=b"x")[0] in (201, 204)
+    destination = f"https://{name}/to.zip"
+    headers = {"Host": name, "Destination": destination, "Overwrite": "T"}
+    assert front.ask(method, "/from.zip", headers)[0] in (201, 204)
+    headers["Destination"] = "https://other.example/to.zip"
+    assert front.ask("PUT", "/from.zip", body=b"x")[0] in (201, 204)
+    assert front.ask(method, "/from.zip", headers)[0] == 502
+
+
+def test_an_answer_tells_the_browser_to_insist_on_https_and_not_what_serves(front: Front) -> None:
+    assert front.ask("PUT", "/hsts.zip", body=_PIECE)[0] in (201, 204)
+    _let_it_be_old(front, "u0/hsts.zip")
+    for target in ("/hsts.zip", "/missing", "/-/health"):
+        _, answer, _ = front.ask("GET", target)
+        assert answer.headers.get_all("Strict-Transport-Security") == ["max-age=63072000"]
+        assert answer.headers["Server"] == "nginx"
+
+
+def test_http_is_sent_to_https_but_for_challenges(front: Front) -> None:
+    challenge = front.folder.parent / "state/acme/.well-known/acme-challenge/token"
+    challenge.parent.mkdir(parents=True, exist_ok=True)
+    challenge.write_text("the answer")
+    connection = http.client.HTTPConnection("::1", front.ports["http_port"], timeout=PATIENCE)
+    for target, status, location in (
+        ("/zotero/", 301, f"https://{front.authority}/zotero/"),
+        ("/.well-known/acme-challenge/token", 200, None),
+        ("/.well-known/acme-challenge/other", 404, None),
+        ("/.well-known/acme-challenge/", 403, None),
+    ):
+        connection.request("GET", target, headers={"Host": "dav.example.org"})
+        answer = connection.getresponse()
+        text = answer.read()
+        assert (answer.status, answer.headers["Location"]) == (status, location)
+        assert (text == b"the answer") == (status == 200)
+    connection.close()
+
+
+def test_https_is_refused_under_another_name(front: Front) -> None:
+    connection = SecureConnection(front.ports["https_port"], front.tls, name="other.example")
+    with pytest.raises(ssl.SSLError, match="unrecognized"):
+        connection.connect()
+
+
+def test_old_tls_is_refused(front: Front) -> None:
+    old = ssl.create_default_context()
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    old.minimum_version = ssl.TLSVersion.TLSv1_2
+    old.set_ciphers("AES128-GCM-SHA256")  # without forward secrecy
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError):
+        SecureConnection(front.ports["https_port"], old).connect()
+
+
+def _relayed(front: Front, client: str) -> SecureConnection:
+    """Return a connection as a relay opens it for `client`."""
+    ends = f"TCP6 {client} 2001:db8::80" if ":" in client else f"TCP4 {client} 192.0.2.80"
+    return front.connection("relay_https_port", f"PROXY {ends} 50000 443\r\n".encode())
+
+
+def _get(front: Front, client: str) -> int:
+    connection = _relayed(front, client)
+    connection.request("GET", "/missing", headers={"Authorization": basic("u0"), "Host": "dav.example.org"})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+@pytest.fixture(scope="module")
+def relayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """A front that takes ::1 for its relay, and whose clients may have two connections each."""
+    arguments = ("--relay", "::1", "--connections-per-client", "2", "--base-path", "/")
+    with fronted(tmp_path_factory.mktemp("relayed"), *arguments) as found:
+        yield found
+
+
+def test_a_relay_hands_the_address_of_its_client_on(relayed: Front) -> None:
+    assert _get(relayed, "2001:db8:7::1") == 404
+    assert "\n2001:db8:7::1 - u0 " in "\n" + relayed.access()
+
+
+def test_who_is_no_relay_is_not_believed(tmp_path: Path) -> None:
+    with fronted(tmp_path, "--relay", "2001:db8::7") as front:
+        assert _get(front, "2001:db8:7::1") == 404
+        assert "2001:db8:7::1" not in front.access()
+        assert "\n::1 - u0 " in "\n" + front.access()
+
+
+def test_a_destination_is_known_through_a_relay(relayed: Front) -> None:
+    connection = _relayed(relayed, "2001:db8:7::1")
+    headers = {"Authorization": basic("u0"), "Host": "dav.example.org"}
+    connection.request("PUT", "/relayed.zip", b"x", headers)
+    assert connection.getresponse().status == 201
+    connection.close()
+    connection = _relayed(relayed, "2001:db8:7::1")
+    destination = {"Destination": "https://dav.example.org/moved.zip"}
+    connection.request("MOVE", "/relayed.zip", headers=headers | destination)
+    assert connection.getresponse().status == 201
+    connection.close()
+
+
+@contextmanager
+def _busy(front: Front, client: str) -> Iterator[None]:
+    """Have a request of `client` under way."""
+    connection = _relayed(front, client)
+    connection.putrequest("PUT", f"/busy-{next(_NUMBERS)}")
+    connection.putheader("Authorization", basic("u2"))
+    connection.putheader("Content-Length", "2000000")
+    connection.endheaders()
+    before = _stored_bytes(front, "u2")
+    connection.send(_PIECE)
+    deadline = time.monotonic() + PATIENCE
+    while _stored_bytes(front, "u2") == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    yield
+    connection.close()
+
+
+def test_all_addresses_of_one_network_are_one_client(relayed: Front) -> None:
+    with _busy(relayed, "2001:db8:1:2::1"), _busy(relayed, "2001:db8:1:2:ffff::a0a:a0a"):
+        assert _get(relayed, "2001:db8:1:2:1:1:1:1") == 503
+        assert _get(relayed, "2001:db8:1:3::1") == 404
+        # Bytes that are control characters or ends of lines count like any other.
+        assert _get(relayed, "a0a:a0a::1") == 404
+    with _busy(relayed, "2001:a0a:d0a:0::1"), _busy(relayed, "2001:a0a:d0a:0:a00::1"):
+        assert _get(relayed, "2001:a0a:d0a::7") == 503
+        assert _get(relayed, "2001:a0a:d0a:a::7") == 404
+
+
+def test_an_ipv4_address_is_a_client_of_its_own(relayed: Front) -> None:
+    with _busy(relayed, "192.0.2.1"), _busy(relayed, "192.0.2.1"):
+        assert _get(relayed, "192.0.2.1") == 503
+        assert _get(relayed, "192.0.2.2") == 404
+
+
+def test_below_a_base_path_is_zotshelf_and_nothing_else_is(tmp_path: Path) -> None:
+    with fronted(tmp_path, "--base-path", "/dav", base_path="/dav") as front:
+        assert front.ask("PUT", "/dav/a.zip", body=b"x")[0] == 201
+        assert front.ask("GET", "/dav/a.zip")[2] == b"x"
+        for target in ("/dav", "/dav/"):
+            status, answer, _ = front.ask("OPTIONS", target)
+            assert (status, answer.headers["DAV"][:1]) == (200, "1")
+        for target in ("/", "/davos/", "/zotero/a.zip", "/-/raw/file/u0/a.zip"):
+            assert front.ask("GET", target)[0] == 404
+            assert front.server.lines(f" {target} ") == []
+        assert front.ask("GET", "/-/health")[2] == b"ok\n"
