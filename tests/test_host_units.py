@@ -115,6 +115,21 @@ def test_the_services_are_hardly_exposed(options: tuple[str, ...], tmp_path: Pat
         assert float(exposure[1]) <= _MAX_EXPOSURE, name
 
 
+@pytest.mark.parametrize(
+    ("options", "homes"),
+    [
+        pytest.param((), "yes", id="elsewhere"),
+        pytest.param(("--prefix", "/home/ann/venv"), "read-only", id="program"),
+        pytest.param(("--storage", "file:/home/ann/zotero"), "read-only", id="files"),
+        pytest.param(("--users-file", "/root/users"), "read-only", id="users"),
+    ],
+)
+def test_homes_are_out_of_reach_unless_something_is_there(
+    options: tuple[str, ...], homes: str, tmp_path: Path
+) -> None:
+    assert _read(written(tmp_path, *options) / _UNITS / "zotshelf.service")["ProtectHome"] == [homes]
+
+
 @kinds
 def test_zotshelf_takes_the_settings(options: tuple[str, ...], tmp_path: Path) -> None:
     tree = written(tmp_path, *options)
@@ -355,20 +370,25 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
+_SERVE = ("-m", "app", "serve")
+_GUNICORN = ("-m", "gunicorn", "-c", "python:app.gunicorn_config", "app.main:app")
+
+
 @pytest.mark.parametrize(
-    ("options", "command"),
+    ("options", "command", "store"),
     [
-        pytest.param((), ("-m", "app", "serve"), id="uvicorn"),
-        pytest.param(("--workers", "2"), ("-m", "app", "serve"), id="uvicorn, workers"),
-        pytest.param(
-            ("--server", "gunicorn"),
-            ("-m", "gunicorn", "-c", "python:app.gunicorn_config", "app.main:app"),
-            id="gunicorn",
-        ),
+        pytest.param((), _SERVE, "", id="uvicorn"),
+        pytest.param(("--workers", "2"), _SERVE, "", id="uvicorn, workers"),
+        pytest.param(("--server", "gunicorn"), _GUNICORN, "", id="gunicorn"),
+        pytest.param(_BUCKET, _SERVE, "moto_store", id="uvicorn, S3"),
     ],
 )
 def test_the_server_lives_with_the_system_calls_and_the_memory_it_is_left(
-    options: tuple[str, ...], command: tuple[str, ...], tmp_path: Path
+    options: tuple[str, ...],
+    command: tuple[str, ...],
+    store: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     tree = written(tmp_path / "tree", *_SOCKET, *options)
     unit = _read(tree / _UNITS / "zotshelf.service")
@@ -377,6 +397,10 @@ def test_the_server_lives_with_the_system_calls_and_the_memory_it_is_left(
         "ZOTSHELF_SOCKET": f"{tmp_path}/socket",
         "ZOTSHELF_USERS_FILE": f"{tmp_path}/users",
     }
+    if store:
+        settings |= request.getfixturevalue(store).environment
+        # Without effect with an endpoint of one's own, which the SDK refuses together with it.
+        settings.pop("AWS_USE_DUALSTACK_ENDPOINT")
     (tmp_path / "users").write_text(f"ann:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n")
     trace = tmp_path / "trace"
     # With -D the server is our child, and not strace.
@@ -402,9 +426,13 @@ def test_the_server_lives_with_the_system_calls_and_the_memory_it_is_left(
     finally:
         server.terminate()
         assert server.wait(60) == 0, output.read_text()
-    used = set(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.MULTILINE))
-    assert {"bind", "linkat", "openat"} <= used
+    traced_calls = trace.read_text()
+    used = set(re.findall(r"^\d+ +(\w+)\(", traced_calls, re.MULTILINE))
+    assert {"bind", "accept4", "openat"} <= used
     assert used - _allowed(unit["SystemCallFilter"]) == set()
+    families = set(re.findall(r"\bsocket\((AF_\w+)", traced_calls))
+    # The C library looks for the machine's addresses by it, and does without.
+    assert families - {"AF_NETLINK"} <= set(unit["RestrictAddressFamilies"][0].split())
 
 
 def _exercise(path: Path) -> None:
