@@ -30,14 +30,15 @@ OPTIONS = (
 )
 CERTIFICATE = "zotshelf-certificate.service"
 
-_THEN = "Now run, as root:\n"
+_START = "/usr/local/lib/zotshelf/start"
 
 
 def zotshelf_host(machine: Machine, *options: str) -> list[str]:
-    """Let `zotshelf host` write to the machine's own places; return the commands that it says to run."""
-    done = machine.run(f"{PREFIX}/bin/zotshelf", "host", "--install", *options)
-    said = done.stdout.partition(_THEN)[2].splitlines()
-    return [line.strip() for line in said if line.startswith("  ")]
+    """Let `zotshelf host` write to the machine's own places; return what its script would then run."""
+    said = machine.run(f"{PREFIX}/bin/zotshelf", "host", "--install", *options).stdout
+    assert f"sh {_START}" in said
+    lines = machine.file(_START).read_text().partition("set -eux\n")[2].splitlines()
+    return [line for line in lines if line]
 
 
 @dataclass
