@@ -55,6 +55,13 @@ case $1 in
 esac
 """
 
+_ID = "#!/bin/sh\necho 1000\n"
+
+_SETPRIV = """#!/bin/sh
+# setpriv: notes who is to go on, and with what.
+echo "$*" >>"$FAKES/changed"
+"""
+
 _KILLER = r"""#!/bin/sh
 # Stands for a program of the script: the whole script is killed before it runs its command number $KILL_AT.
 echo x >>"$FAKES/commands"
@@ -153,7 +160,8 @@ def _machine(folder: Path, *options: str, lego: str = "4") -> Machine:
     script.write_text(moved.replace("/run/nginx.pid", f"{folder}/nginx.pid"))
     (folder / "state").mkdir()
     (folder / "nginx.pid").write_text("1\n")
-    for name, text in (("lego", _LEGO), ("issue", _ISSUE), ("nginx", _NGINX)):
+    programs = {"lego": _LEGO, "issue": _ISSUE, "nginx": _NGINX, "id": _ID, "setpriv": _SETPRIV}
+    for name, text in programs.items():
         _write_program(folder / "fakes" / name, text)
     (folder / "fakes/help").write_text(_LEGO_5 if lego == "5" else _LEGO_4)
     return Machine(folder, script)
@@ -430,6 +438,33 @@ def test_another_lego_is_recognised_before_it_is_asked_anything(
     (machine.fakes / "help").write_text(installed)
     assert advice in machine.run("obtain", code=1)
     assert machine.lines("called") == []
+
+
+def test_lego_is_never_root(machine: Machine) -> None:
+    (machine.fakes / "id").write_text("#!/bin/sh\necho 0\n")
+    machine.run("obtain")
+    assert machine.lines("called") == []
+    [changed] = machine.lines("changed")
+    wanted = f"--reuid=zotshelf-acme --regid=zotshelf-acme --clear-groups {machine.script} obtain"
+    assert changed == wanted
+
+
+@pytest.mark.parametrize(
+    ("said", "command"),
+    [
+        pytest.param(_LEGO_4 + "ACME client", " renew --days 30", id="4"),
+        pytest.param(_LEGO_5 + "ACME client", " run --path", id="5"),
+        pytest.param("Construct a building", " renew --days 30", id="another program"),
+        pytest.param(None, " renew --days 30", id="none"),
+    ],
+)
+def test_the_script_is_made_for_the_lego_that_is_installed(
+    said: str | None, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if said is not None:
+        _write_program(tmp_path / "bin/lego", f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/bin" if said is not None else str(tmp_path))
+    assert command in (written(tmp_path / "tree") / _SCRIPT).read_text()
 
 
 def test_the_lego_of_this_machine_takes_every_option(tmp_path: Path) -> None:
