@@ -90,10 +90,9 @@ class Front:
 
     def client(self, request: str) -> str:
         """Return whom nginx has logged as the client of a request such as 'GET /a', as soon as it has."""
+        line = re.compile(rf'^(\S+) .* "{request} ', re.MULTILINE)
         deadline = time.monotonic() + PATIENCE
-        while not (
-            found := re.search(rf'^(\S+) .* "{request} ', (self.folder / "access.log").read_text(), re.M)
-        ):
+        while not (found := line.search((self.folder / "access.log").read_text())):
             assert time.monotonic() < deadline
             time.sleep(0.002)
         return found[1]

@@ -278,6 +278,8 @@ def test_a_value_has_one_spelling(name: str, typed: str, taken: object) -> None:
         pytest.param("resolver", "fe80::1%eth0", id="address with a zone"),
         pytest.param("resolver", "2001:db8::53/128", id="network as address"),
         pytest.param("relay", "2001:db8::1/64", id="address within a network"),
+        pytest.param("relay", "::/0", id="every address"),
+        pytest.param("relay", "fe80::1%eth0", id="network with a zone"),
         pytest.param("acme-server", "http://acme.example.org", id="without TLS"),
         pytest.param("acme-server", "https://a:b@acme.example.org", id="credentials"),
         pytest.param("acme-server", "https://acme.example.org/?a=b", id="query"),

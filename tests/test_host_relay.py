@@ -21,9 +21,9 @@ def _relayed(front: Front, client: str) -> SecureConnection:
     return front.connection("relay_https_port", f"PROXY {ends} 50000 443\r\n".encode())
 
 
-def _get(front: Front, client: str) -> int:
+def _get(front: Front, client: str, target: str = "/missing") -> int:
     connection = _relayed(front, client)
-    connection.request("GET", "/missing", headers={"Authorization": basic("u0"), "Host": "dav.example.org"})
+    connection.request("GET", target, headers={"Authorization": basic("u0"), "Host": "dav.example.org"})
     status = connection.getresponse().status
     connection.close()
     return status
@@ -38,8 +38,8 @@ def relayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
 
 def test_a_relay_hands_the_address_of_its_client_on(relayed: Front) -> None:
-    assert _get(relayed, "2001:db8:7::1") == 404
-    assert relayed.client("GET /missing") == "2001:db8:7::1"
+    assert _get(relayed, "2001:db8:7::1", "/who-asks") == 404
+    assert relayed.client("GET /who-asks") == "2001:db8:7::1"
 
 
 def test_who_is_no_relay_is_not_believed(tmp_path: Path) -> None:
