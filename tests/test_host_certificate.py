@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import signal
 import stat
@@ -16,6 +17,7 @@ import pytest
 from tests.hosting import DOMAIN, written
 from tests.requirements import program
 from tests.stores import environment
+from tests.system_calls import allowed, used
 
 _SCRIPT = "usr/local/lib/zotshelf/certificate"
 _OTHER = "files.example.org"
@@ -465,6 +467,30 @@ def test_the_script_is_made_for_the_lego_that_is_installed(
         _write_program(tmp_path / "bin/lego", f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/bin" if said is not None else str(tmp_path))
     assert command in (written(tmp_path / "tree") / _SCRIPT).read_text()
+
+
+@pytest.mark.parametrize(
+    ("verb", "unit"),
+    [
+        pytest.param("placeholder", "zotshelf-placeholder.service", id="placeholder"),
+        pytest.param("obtain", "zotshelf-certificate.service", id="obtain"),
+    ],
+)
+def test_the_script_lives_with_the_system_calls_it_is_left(verb: str, unit: str, tmp_path: Path) -> None:
+    program("lego")
+    machine = _machine(tmp_path, "--acme-server", "https://[::1]:1/directory")
+    (machine.fakes / "lego").unlink()
+    trace = tmp_path / "trace"
+    command = [program("strace"), "-f", "-qq", "-o", str(trace), str(machine.script), verb]
+    variables = environment()
+    variables["PATH"] = f"{machine.fakes}:{variables['PATH']}"
+    ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    # Nobody answers lego at that port.
+    assert ended.returncode == (verb == "obtain"), ended.stderr
+    text = (tmp_path / "tree/etc/systemd/system" / unit).read_text()
+    filters = re.findall(r"^SystemCallFilter=(.*)$", text, re.MULTILINE)
+    assert {"execve", "openat"} <= used(trace)
+    assert used(trace) - allowed(filters) == set()
 
 
 def test_the_lego_of_this_machine_takes_every_option(tmp_path: Path) -> None:

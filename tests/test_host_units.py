@@ -18,6 +18,7 @@ from app.settings import Settings
 from tests.hosting import written
 from tests.requirements import program, require
 from tests.stores import environment, wait_for
+from tests.system_calls import allowed, used
 
 _UNITS = "etc/systemd/system"
 _SOCKET = ("--socket", "/run/zotshelf/zotshelf.sock")
@@ -344,24 +345,6 @@ def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
 # The sandbox, on the server itself
 
 
-def _allowed(filters: list[str]) -> set[str]:
-    """Return the system calls that SystemCallFilter= lines let through."""
-    allowed: set[str] = set()
-    for line in filters:
-        names = {name for word in line.removeprefix("~").split() for name in _calls(word)}
-        allowed = allowed - names if line.startswith("~") else allowed | names
-    return allowed
-
-
-def _calls(word: str) -> set[str]:
-    if not word.startswith("@"):
-        return {word}
-    command = [program("systemd-analyze", "systemd"), "syscall-filter", "--no-pager", word]
-    said = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True).stdout
-    words = [line.strip() for line in said.splitlines()[1:]]
-    return {name for found in words if found and not found.startswith("#") for name in _calls(found)}
-
-
 # As MemoryDenyWriteExecute= does it; prctl(2): PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN.
 _DENY_WRITE_EXECUTE = """
 import ctypes, os, sys
@@ -426,11 +409,9 @@ def test_the_server_lives_with_the_system_calls_and_the_memory_it_is_left(
     finally:
         server.terminate()
         assert server.wait(60) == 0, output.read_text()
-    traced_calls = trace.read_text()
-    used = set(re.findall(r"^\d+ +(\w+)\(", traced_calls, re.MULTILINE))
-    assert {"bind", "accept4", "openat"} <= used
-    assert used - _allowed(unit["SystemCallFilter"]) == set()
-    families = set(re.findall(r"\bsocket\((AF_\w+)", traced_calls))
+    assert {"bind", "accept4", "openat"} <= used(trace)
+    assert used(trace) - allowed(unit["SystemCallFilter"]) == set()
+    families = set(re.findall(r"\bsocket\((AF_\w+)", trace.read_text()))
     # The C library looks for the machine's addresses by it, and does without.
     assert families - {"AF_NETLINK"} <= set(unit["RestrictAddressFamilies"][0].split())
 
