@@ -290,7 +290,7 @@ def test_install_writes_to_the_machine_and_says_what_comes_next(
     said = host("--install", *NEEDED)
     assert said.code == 0
     assert files(tmp_path) == files(written(tmp_path / "other"))
-    assert "\nNow run, as root, `sh /usr/local/lib/zotshelf/start`, which does this:\n" in said.output
+    assert "\nNow run, as root, /usr/local/lib/zotshelf/start, which does this:\n" in said.output
     assert "  nginx -t\n" in said.output
     again = host("--install", *NEEDED)
     assert "Now run" not in again.output

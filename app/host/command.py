@@ -89,7 +89,7 @@ def _report(changes: list[Change], root: Path, then: list[str], *, force: bool) 
 
 def _say_what_comes_next(root: Path, then: list[str]) -> None:
     when = "Now run" if root == _SYSTEM else "Once the files are in their places on the host, run there"
-    typer.echo(f"\n{when}, as root, `sh /{START}`, which does this:")
+    typer.echo(f"\n{when}, as root, /{START}, which does this:")
     for step in then:
         typer.echo(f"  {step}")
 
