@@ -220,9 +220,11 @@ def test_a_failed_renewal_shows_and_is_tried_again(
     unit = _read(tree / _UNITS / "zotshelf-certificate.service")
     # No Restart=: a unit that waits for one is not among those that failed.
     assert "Restart" not in unit
-    assert unit["OnFailure"] == ["zotshelf-certificate-retry.timer"]
-    retry = _read(tree / _UNITS / "zotshelf-certificate-retry.timer")
-    assert (retry["Unit"], retry["RemainAfterElapse"]) == (["zotshelf-certificate.service"], ["no"])
+    timer = _read(tree / _UNITS / "zotshelf-certificate.timer")
+    assert timer["Wants"] == ["zotshelf-certificate-retry.timer"]
+    retry = _read(tree / _UNITS / "zotshelf-certificate-retry.service")
+    assert retry["ExecCondition"] == ["/usr/bin/systemctl --quiet is-failed zotshelf-certificate.service"]
+    assert retry["ExecStart"] == ["/usr/bin/systemctl --no-block start zotshelf-certificate.service"]
     # Installed as root and however lego ended; lego itself is nobody.
     assert unit["ExecStopPost"] == ["+/usr/local/lib/zotshelf/certificate install"]
     assert unit["User"] == ["zotshelf-acme"]
