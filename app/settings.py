@@ -146,8 +146,8 @@ class Settings(BaseModel):
     )
     socket: Annotated[Path, AfterValidator(_checked_file)] | None = Field(
         default=None,
-        description="The path of a Unix socket to listen on, instead of an address and a port. Owner and group"
-        " may connect; a socket that was left behind is replaced.",
+        description="The path of a Unix socket to listen on, instead of an address and a port. Owner and"
+        " group may connect; a socket that was left behind is replaced.",
     )
     workers: int = Field(default=1, ge=1, le=64, description="How many processes serve requests.")
     s3_dualstack: bool = Field(

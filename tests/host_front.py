@@ -19,7 +19,7 @@ from typing import Final
 from tests.hosting import DOMAIN, certificate, installed, written
 from tests.requirements import program
 from tests.servers import SERVE, Server, serving
-from tests.stores import FolderStore, environment, free_port
+from tests.stores import FolderStore, Store, environment, free_port
 from tests.wire import PATIENCE, basic
 
 GUNICORN: Final = ("-m", "gunicorn", "-c", "python:app.gunicorn_config", "app.main:app")
@@ -74,8 +74,28 @@ class Front:
         finally:
             connection.close()
 
-    def access(self) -> str:
-        return (self.folder / "access.log").read_text()
+    def stored_bytes(self, user: str) -> int:
+        """Return how much of the user's unfinished uploads the server has written so far."""
+        store = self.server.store
+        assert isinstance(store, FolderStore)
+        own = store.path / user / ".zotshelf"
+        return sum(path.stat().st_size for path in own.rglob("*") if path.is_file()) if own.exists() else 0
+
+    def wait_for_bytes(self, user: str, more_than: int = 0) -> None:
+        """Wait until that has become more."""
+        deadline = time.monotonic() + PATIENCE
+        while self.stored_bytes(user) <= more_than:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def client(self, request: str) -> str:
+        """Return whom nginx has logged as the client of a request such as 'GET /a', as soon as it has."""
+        line = re.compile(rf'^(\S+) .* "{request} ', re.MULTILINE)
+        deadline = time.monotonic() + PATIENCE
+        while not (found := line.search((self.folder / "access.log").read_text())):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        return found[1]
 
     def spooled(self) -> list[str]:
         """Return what nginx has written to disk of bodies."""
@@ -86,14 +106,23 @@ class Front:
 
 @contextmanager
 def fronted(
-    folder: Path, *arguments: str, gunicorn: bool = False, on_socket: bool = False, **settings: str
+    folder: Path,
+    *arguments: str,
+    store: Store | None = None,
+    gunicorn: bool = False,
+    on_socket: bool = False,
+    **settings: str,
 ) -> Iterator[Front]:
-    """Run a server over a folder, and nginx before it, set up by `zotshelf host` with these arguments."""
+    """Run a server, over a folder if not told otherwise, and nginx before it.
+
+    nginx is set up by `zotshelf host` with these arguments; a snippet is at `http_port`, without TLS.
+    """
     with _short_folder() as run:
         command, own, reached = _listening(run, gunicorn, on_socket)
         (folder / "app").mkdir()
-        store = FolderStore(folder / "data")
-        with serving(store, folder / "app", command, **own, **settings) as server:
+        with serving(
+            store or FolderStore(folder / "data"), folder / "app", command, **own, **settings
+        ) as server:
             reached = reached or ("--port", str(server.port))
             with _nginx(folder, run, server, (*reached, *arguments)) as front:
                 yield front
@@ -133,14 +162,15 @@ def _nginx(folder: Path, run: Path, server: Server, arguments: tuple[str, ...]) 
     for path in (tree / "etc/nginx").rglob("*.conf"):
         text = path.read_text().replace(_RUN, str(run))
         path.write_text(text.replace("alias /srv/zotshelf/", f"alias {folder / 'data'}/"))
-    main = installed(tree, folder / "state")
+    snippet = "snippet" in arguments
+    main = installed(tree, folder / "state", snippet_port=ports["http_port"] if snippet else 0)
     process = subprocess.Popen(
         [program("nginx"), "-c", str(main), "-e", str(tree / "error.log"), "-g", "daemon off;"],
         env=environment(),
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait(ports["https_port"], process, tree)
+        _wait(ports["http_port" if snippet else "https_port"], process, tree)
         yield Front(
             server,
             tree,

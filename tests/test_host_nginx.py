@@ -18,7 +18,7 @@ from app.host.areas.nginx import FILES
 from app.host.options import OptionsError, load
 from app.host.render import Origin, render
 from scripts.nginx_examples import nginx_examples
-from tests.hosting import DOMAIN, STATE, certificate, complaints, files, installed, written
+from tests.hosting import DOMAIN, STATE, certificate, complaints, files, host, installed, written
 from tests.requirements import program, require
 from tests.stores import environment, free_port
 
@@ -143,6 +143,10 @@ def test_nginx_takes_the_relay(tmp_path: Path, state: Path, relay_to: str) -> No
     out = written(tmp_path, "--relay-to", relay_to, *ports, needed=())
     found = {target for target in files(out) if target.startswith("etc/nginx/")}
     assert found == {RELAY}
+    assert (
+        "/etc/nginx/sites-enabled/default"
+        in host("--output", str(tmp_path / "again"), "--relay-to", relay_to).output
+    )
     (out / "etc/nginx/conf.d").mkdir()
     modules = f"load_module {STREAM_MODULE};\ninclude modules-enabled/*.conf;"
     assert complaints(installed(out, state, modules=modules)) == ""

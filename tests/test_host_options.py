@@ -83,10 +83,18 @@ _GOOD = {
     "metadata-account": "ann",
 }
 
+_ALSO_GOOD = (
+    ("storage", "s3://my-bucket/library"),
+    ("storage", "file:/srv/{user}/files"),
+    ("acme-server", "https://[2001:db8::1]:14000/dir"),
+    ("relay", "192.0.2.7"),
+)
+
 
 def test_the_tables_here_know_every_option() -> None:
     known = {name.replace("-", "_") for name in (*_TEXTS, *_NUMBERS, *_SWITCHES)}
     assert known == set(Options.model_fields)
+    assert list(_GOOD) == _TEXTS
 
 
 _INJECTIONS = [
@@ -150,8 +158,8 @@ def _refusal(given: dict[str, object], file: Path | None) -> str:
 
 @pytest.mark.parametrize("injection", _INJECTIONS)
 def test_nothing_typed_can_end_a_value(tmp_path: Path, injection: str) -> None:
-    for name in _TEXTS:
-        value, key = injection.format(_GOOD[name]), name.replace("-", "_")
+    for name, good in (*_GOOD.items(), *_ALSO_GOOD):
+        value, key = injection.format(good), name.replace("-", "_")
         assert _refusal(_NEEDED | {key: value}, None).startswith(f"--{name} must "), value
         file = _in_a_file(tmp_path, name, value)
         assert _refusal({}, file).startswith(f"{key!r} in {str(file)!r} must "), value
@@ -278,6 +286,8 @@ def test_a_value_has_one_spelling(name: str, typed: str, taken: object) -> None:
         pytest.param("resolver", "fe80::1%eth0", id="address with a zone"),
         pytest.param("resolver", "2001:db8::53/128", id="network as address"),
         pytest.param("relay", "2001:db8::1/64", id="address within a network"),
+        pytest.param("relay", "::/0", id="every address"),
+        pytest.param("relay", "fe80::1%eth0", id="network with a zone"),
         pytest.param("acme-server", "http://acme.example.org", id="without TLS"),
         pytest.param("acme-server", "https://a:b@acme.example.org", id="credentials"),
         pytest.param("acme-server", "https://acme.example.org/?a=b", id="query"),

@@ -11,16 +11,21 @@ import ssl
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.host_front import Front, SecureConnection, fronted
+from app.serve import connection_options
+from app.settings import Settings
+from tests.host_front import GUNICORN, Front, SecureConnection, fronted
+from tests.hosting import files, written
 from tests.offloading import OLD
-from tests.stores import FolderStore
-from tests.wire import PATIENCE, basic
+from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
+from tests.servers import SERVE, serving
+from tests.stores import FolderStore, S3Store, free_port
+from tests.wire import PATIENCE, basic, connect, head, read_answer
 
 _BIG = 200 * 2**20
 _PIECE = random.Random(5).randbytes(2**20)
@@ -45,15 +50,6 @@ def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             yield found
 
 
-def _stored_bytes(front: Front, user: str) -> int:
-    """Return how much of an unfinished upload the server has written so far."""
-    store = front.server.store
-    assert isinstance(store, FolderStore)
-    own = store.path / user / ".zotshelf"
-    found = [path for path in own.rglob("*") if path.is_file()] if own.exists() else []
-    return sum(path.stat().st_size for path in found)
-
-
 def _let_it_be_old(front: Front, name: str) -> None:
     store = front.server.store
     assert isinstance(store, FolderStore)
@@ -67,11 +63,8 @@ def test_a_large_file_streams_both_ways_and_nothing_is_written_to_disk(front: Fr
     connection.putheader("Content-Length", str(_BIG))
     connection.endheaders()
     connection.send(_PIECE)
-    deadline = time.monotonic() + PATIENCE
     # All but the first piece is still to come, and the application has some of it already.
-    while not _stored_bytes(front, "u0"):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    front.wait_for_bytes("u0")
     sent = hashlib.sha256(_PIECE)
     for _ in range(_BIG // len(_PIECE) - 1):
         connection.send(_PIECE)
@@ -104,10 +97,7 @@ def test_a_body_of_unknown_length_streams_too(front: Front) -> None:
     connection.putheader("Transfer-Encoding", "chunked")
     connection.endheaders()
     connection.send(b"%x\r\n%s\r\n" % (len(_PIECE), _PIECE))
-    deadline = time.monotonic() + PATIENCE
-    while not _stored_bytes(front, "u1"):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    front.wait_for_bytes("u1")
     connection.send(b"0\r\n\r\n")
     assert connection.getresponse().status == 201
     connection.close()
@@ -131,27 +121,27 @@ def test_a_refused_upload_can_be_read_every_time(front: Front) -> None:
     assert front.spooled() == []
 
 
-def test_idle_pauses_cost_no_request(front: Front) -> None:
-    def put(number: int) -> list[int]:
-        chosen, found = random.Random(number), []
-        for turn in range(10):
-            status, _, _ = front.ask("PUT", f"/idle{number}-{turn}.prop", body=b"<properties/>")
-            found.append(status)
-            time.sleep(chosen.uniform(0, 0.2))
-        return found
-
-    with ThreadPoolExecutor(8) as threads:
-        assert [status for found in threads.map(put, range(8)) for status in found] == [201] * 80
-
-
 def test_nginx_gives_an_idle_connection_up_before_the_application_does(tmp_path: Path) -> None:
-    from app.serve import connection_options
-    from app.settings import Settings
-    from tests.hosting import files, written
-
     site = files(written(tmp_path))["etc/nginx/conf.d/zotshelf.conf"]
     assert "    keepalive_timeout 60s;\n" in site
     assert connection_options(Settings())["timeout_keep_alive"] >= 75
+
+
+def test_an_idle_connection_is_kept_for_longer_than_uvicorn_and_gunicorn_would(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "data")
+    with ExitStack() as stack:
+        held = []
+        for name, command in (("uvicorn", SERVE), ("gunicorn", GUNICORN)):
+            (tmp_path / name).mkdir()
+            port = {} if command is SERVE else {"host": "::1", "port": str(free_port())}
+            server = stack.enter_context(serving(store, tmp_path / name, command, **port))
+            held.append(stack.enter_context(connect(server)))
+        for turn in range(2):
+            for connection in held:
+                connection.sendall(head("GET", "/-/health"))
+                assert read_answer(connection, "GET").body == b"ok\n"
+            # Theirs are 5 and 2 seconds.
+            time.sleep(5.5 * (1 - turn))
 
 
 @pytest.mark.parametrize("authority", ["{domain}", "{domain}:443", "{authority}"])
@@ -213,88 +203,6 @@ def test_old_tls_is_refused(front: Front) -> None:
         SecureConnection(front.ports["https_port"], old).connect()
 
 
-def _relayed(front: Front, client: str) -> SecureConnection:
-    """Return a connection as a relay opens it for `client`."""
-    ends = f"TCP6 {client} 2001:db8::80" if ":" in client else f"TCP4 {client} 192.0.2.80"
-    return front.connection("relay_https_port", f"PROXY {ends} 50000 443\r\n".encode())
-
-
-def _get(front: Front, client: str) -> int:
-    connection = _relayed(front, client)
-    connection.request("GET", "/missing", headers={"Authorization": basic("u0"), "Host": "dav.example.org"})
-    status = connection.getresponse().status
-    connection.close()
-    return status
-
-
-@pytest.fixture(scope="module")
-def relayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """A front that takes ::1 for its relay, and whose clients may have two connections each."""
-    arguments = ("--relay", "::1", "--connections-per-client", "2", "--base-path", "/")
-    with fronted(tmp_path_factory.mktemp("relayed"), *arguments) as found:
-        yield found
-
-
-def test_a_relay_hands_the_address_of_its_client_on(relayed: Front) -> None:
-    assert _get(relayed, "2001:db8:7::1") == 404
-    assert "\n2001:db8:7::1 - u0 " in "\n" + relayed.access()
-
-
-def test_who_is_no_relay_is_not_believed(tmp_path: Path) -> None:
-    with fronted(tmp_path, "--relay", "2001:db8::7") as front:
-        assert _get(front, "2001:db8:7::1") == 404
-        assert "2001:db8:7::1" not in front.access()
-        assert "\n::1 - u0 " in "\n" + front.access()
-
-
-def test_a_destination_is_known_through_a_relay(relayed: Front) -> None:
-    connection = _relayed(relayed, "2001:db8:7::1")
-    headers = {"Authorization": basic("u0"), "Host": "dav.example.org"}
-    connection.request("PUT", "/relayed.zip", b"x", headers)
-    assert connection.getresponse().status == 201
-    connection.close()
-    connection = _relayed(relayed, "2001:db8:7::1")
-    destination = {"Destination": "https://dav.example.org/moved.zip"}
-    connection.request("MOVE", "/relayed.zip", headers=headers | destination)
-    assert connection.getresponse().status == 201
-    connection.close()
-
-
-@contextmanager
-def _busy(front: Front, client: str) -> Iterator[None]:
-    """Have a request of `client` under way."""
-    connection = _relayed(front, client)
-    connection.putrequest("PUT", f"/busy-{next(_NUMBERS)}")
-    connection.putheader("Authorization", basic("u2"))
-    connection.putheader("Content-Length", "2000000")
-    connection.endheaders()
-    before = _stored_bytes(front, "u2")
-    connection.send(_PIECE)
-    deadline = time.monotonic() + PATIENCE
-    while _stored_bytes(front, "u2") == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    yield
-    connection.close()
-
-
-def test_all_addresses_of_one_network_are_one_client(relayed: Front) -> None:
-    with _busy(relayed, "2001:db8:1:2::1"), _busy(relayed, "2001:db8:1:2:ffff::a0a:a0a"):
-        assert _get(relayed, "2001:db8:1:2:1:1:1:1") == 503
-        assert _get(relayed, "2001:db8:1:3::1") == 404
-        # Bytes that are control characters or ends of lines count like any other.
-        assert _get(relayed, "a0a:a0a::1") == 404
-    with _busy(relayed, "2001:a0a:d0a:0::1"), _busy(relayed, "2001:a0a:d0a:0:a00::1"):
-        assert _get(relayed, "2001:a0a:d0a::7") == 503
-        assert _get(relayed, "2001:a0a:d0a:a::7") == 404
-
-
-def test_an_ipv4_address_is_a_client_of_its_own(relayed: Front) -> None:
-    with _busy(relayed, "192.0.2.1"), _busy(relayed, "192.0.2.1"):
-        assert _get(relayed, "192.0.2.1") == 503
-        assert _get(relayed, "192.0.2.2") == 404
-
-
 def test_below_a_base_path_is_zotshelf_and_nothing_else_is(tmp_path: Path) -> None:
     with fronted(tmp_path, "--base-path", "/dav", base_path="/dav") as front:
         assert front.ask("PUT", "/dav/a.zip", body=b"x")[0] == 201
@@ -306,3 +214,40 @@ def test_below_a_base_path_is_zotshelf_and_nothing_else_is(tmp_path: Path) -> No
             assert front.ask("GET", target)[0] == 404
             assert front.server.lines(f" {target} ") == []
         assert front.ask("GET", "/-/health")[2] == b"ok\n"
+
+
+def test_a_snippet_serves_as_a_site_does(tmp_path: Path) -> None:
+    with fronted(tmp_path, "--nginx", "snippet", *_OFFLOAD, offload="nginx") as front:
+        connection = http.client.HTTPConnection("::1", front.ports["http_port"], timeout=PATIENCE)
+        connection.request("PUT", "/refused.zip", body=_PIECE * 6)
+        assert connection.getresponse().status == 401
+        connection.close()
+        connection.putrequest("PUT", "/big.zip")
+        connection.putheader("Authorization", basic("u0"))
+        connection.putheader("Content-Length", str(2 * len(_PIECE)))
+        connection.endheaders()
+        connection.send(_PIECE)
+        front.wait_for_bytes("u0")
+        connection.send(_PIECE)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (201, b"")
+        _let_it_be_old(front, "u0/big.zip")
+        connection.request("GET", "/big.zip", headers={"Authorization": basic("u0")})
+        assert connection.getresponse().read() == 2 * _PIECE
+        connection.close()
+        assert " out=0 " in front.server.wait_for_line("GET /big.zip 200")
+        assert front.spooled() == []
+
+
+def test_files_in_s3_are_sent_by_nginx(tmp_path: Path) -> None:
+    with StandIn() as stand_in:
+        store = S3Store("stand-in", stand_in.url, ACCESS_KEY, SECRET_KEY, BUCKET)
+        options = ("--offload", "--storage", "s3://my-bucket")
+        with fronted(tmp_path, *options, store=store, offload="nginx") as front:
+            assert front.ask("PUT", "/big.zip", body=_PIECE)[0] == 201
+            status, answer, body = front.ask("GET", "/big.zip")
+            assert (status, body) == (200, _PIECE)
+            assert answer.headers.get_all("Strict-Transport-Security") == ["max-age=63072000"]
+            assert not [name for name in answer.headers if name.lower().startswith("x-")]
+            assert " out=0 " in front.server.wait_for_line("GET /big.zip 200")
+            assert front.spooled() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,30 @@ def test_every_file_says_where_it_comes_from(tmp_path: Path) -> None:
             assert origin.endswith(
                 "zotshelf host --domain dav.example.org --email admin@example.org --firewall"
             ), target
+
+
+def test_the_command_that_a_file_names_writes_it_again(tmp_path: Path) -> None:
+    arguments = (
+        *("--domain", "b.example", "--storage", "s3://my-bucket/a~b/{user}", "--relay", "2001:db8::/64"),
+        *("--no-chrony", "--offload", "--workers", "3", "--tls", "modern"),
+    )
+    first = written(tmp_path / "first", *arguments)
+    named = (first / SITE).read_text().splitlines()[0].partition(": ")[2]
+    again = written(tmp_path / "again", *shlex.split(named)[2:], needed=())
+    assert files(again) == files(first)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_modes_do_not_depend_on_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        out = written(tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((out / SITE).stat().st_mode) == 0o644
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (out / "etc").rglob("*") if path.is_dir()} == {
+        0o755
+    }
 
 
 def test_the_origin_names_the_file_of_options_in_one_line(tmp_path: Path) -> None:
@@ -265,8 +290,8 @@ def test_install_writes_to_the_machine_and_says_what_comes_next(
     said = host("--install", *NEEDED)
     assert said.code == 0
     assert files(tmp_path) == files(written(tmp_path / "other"))
-    assert "Now run, as root:\n" in said.output
-    assert "  nginx -t" in said.output
+    assert "\nNow run, as root, /usr/local/lib/zotshelf/start, which does this:\n" in said.output
+    assert "  nginx -t\n" in said.output
     again = host("--install", *NEEDED)
     assert "Now run" not in again.output
 

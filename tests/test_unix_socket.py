@@ -46,8 +46,9 @@ def _serving(command: tuple[str, ...], folder: Path) -> Iterator[subprocess.Pope
     try:
         yield process
     finally:
-        process.kill()
-        process.wait()
+        # Not killed: the workers would go on.
+        process.terminate()
+        process.wait(_PATIENCE_SECONDS)
 
 
 def _wait_for(path: Path) -> None:

@@ -111,8 +111,8 @@ def checked_network(text: str) -> str:
         found = ipaddress.ip_network(_unbracketed(text))
     except ValueError:
         raise ValueError("must be an address, or a network such as 2001:db8::/64") from None
-    if "%" in text:
-        raise ValueError("must be an address or a network without a zone")
+    if "%" in text or not found.prefixlen:
+        raise ValueError("must be an address or a network without a zone, and not every address there is")
     return str(found.network_address) if found.num_addresses == 1 else str(found)
 
 

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from app.host.installed import completed
 from app.host.options import Options, OptionsError, flag, load
-from app.host.plan import plan, steps
+from app.host.plan import START, plan, steps
 from app.host.render import Origin
 from app.host.write import Change, Fate, Tree, WriteError
 
@@ -82,10 +82,16 @@ def _report(changes: list[Change], root: Path, then: list[str], *, force: bool) 
             fate = Fate.UPDATE
         left += fate is Fate.EDITED
         typer.echo(f"{root / change.target}: {fate.value}", err=fate is Fate.EDITED)
-    if then and any(change.fate is not Fate.SAME for change in changes):
-        when = "Now run, as root:" if root == _SYSTEM else "Once these files are in their places, run as root:"
-        typer.echo(f"\n{when}\n" + "".join(f"  {step}\n" for step in then))
+    if any(change.fate is not Fate.SAME for change in changes):
+        _say_what_comes_next(root, then)
     return EXIT_DIFFERENT if left else 0
+
+
+def _say_what_comes_next(root: Path, then: list[str]) -> None:
+    when = "Now run" if root == _SYSTEM else "Once the files are in their places on the host, run there"
+    typer.echo(f"\n{when}, as root, /{START}, which does this:")
+    for step in then:
+        typer.echo(f"  {step}")
 
 
 def _origin(options: Options, given: dict[str, Any], file: Path | None) -> Origin:

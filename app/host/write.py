@@ -249,6 +249,7 @@ def _open_folder(name: str, parent: int, make: bool) -> int:
     except FileNotFoundError:
         if not make:
             raise
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o755, dir_fd=parent)
-    return os.open(name, flags, dir_fd=parent)
+    os.mkdir(name, 0o755, dir_fd=parent)
+    made = os.open(name, flags, dir_fd=parent)
+    os.fchmod(made, 0o755)  # whatever the umask says: programs other than root's read what is in it
+    return made

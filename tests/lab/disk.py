@@ -11,12 +11,14 @@ from tests.stores import REPOSITORY
 _EMPTY = {"/run": "755", "/srv": "755", "/opt": "755", "/home": "755", "/root": "755", "/tmp": "1777"}
 
 # Everything that can be written to is in memory and seen by this machine alone; all else is read-only, so
-# that nothing that is done in here reaches the tester's own system.
+# that nothing that is done in here reaches the tester's own system. What `zotshelf host` may have installed
+# there is not taken along.
 _SCRIPT = """
 set -eu
 mount -t tmpfs -o mode=755 laboratory /mnt
 mkdir /mnt/etc /mnt/lib /mnt/log /mnt/kept /mnt/over /mnt/work
 cp -a /etc/. /mnt/etc/
+find /mnt/etc -depth -path '*zotshelf*' -delete
 for name in nginx chrony; do
     if [ -d /var/lib/$name ]; then cp -a /var/lib/$name /mnt/lib/; fi
 done
@@ -31,6 +33,7 @@ mount --bind /mnt/etc /etc
 mount --bind /mnt/lib /var/lib
 mount --bind /mnt/log /var/log
 mount -t overlay -o lowerdir=/usr/local,upperdir=/mnt/over,workdir=/mnt/work laboratory /usr/local
+rm -rf /usr/local/lib/zotshelf
 """
 
 

@@ -23,6 +23,7 @@ from tests.wire import basic
 
 _CONTENT = b"x" * 4096
 _SECONDS = 10
+_PAUSE_SECONDS = 0.1
 
 
 @dataclass
@@ -102,6 +103,7 @@ class Load:
                 getattr(self, what)()
             except Exception as error:  # whatever it is, it is what the load is there to find
                 self.failures.append(f"{what}: {error!r}")
+                self.ended.wait(_PAUSE_SECONDS)
 
 
 def main() -> None:

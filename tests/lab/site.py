@@ -30,14 +30,15 @@ OPTIONS = (
 )
 CERTIFICATE = "zotshelf-certificate.service"
 
-_THEN = "Now run, as root:\n"
+_START = "/usr/local/lib/zotshelf/start"
 
 
 def zotshelf_host(machine: Machine, *options: str) -> list[str]:
-    """Let `zotshelf host` write to the machine's own places; return the commands that it says to run."""
-    done = machine.run(f"{PREFIX}/bin/zotshelf", "host", "--install", *options)
-    said = done.stdout.partition(_THEN)[2].splitlines()
-    return [line.strip() for line in said if line.startswith("  ")]
+    """Let `zotshelf host` write to the machine's own places; return what its script would then run."""
+    said = machine.run(f"{PREFIX}/bin/zotshelf", "host", "--install", *options).stdout
+    assert _START in said
+    lines = machine.file(_START).read_text().partition("set -eux\n")[2].splitlines()
+    return [line for line in lines if line]
 
 
 @dataclass
@@ -116,6 +117,7 @@ class Site:
     def reboot(self, order: Sequence[str]) -> None:
         """Lose all that runs and all that is in memory alone, and start the services in this order."""
         self.host.end_all()
+        self.systemd.reboot()
         self.host.run("umount", "/run")
         self.host.run("mount", "-t", "tmpfs", "-o", "mode=755", "laboratory", "/run")
         for name in order:

@@ -21,7 +21,7 @@ class Systemd:
     _units: dict[str, Unit] = field(default_factory=dict)
 
     def unit(self, name: str) -> Unit:
-        """Return a service as its files were when it was first asked for, or after the last reload."""
+        """Return a service as its files were when it was first asked for, or at the last daemon-reload."""
         name = name if "." in name else f"{name}.service"
         if name not in self._units:
             self._units[name] = Unit(self.machine, name)
@@ -54,19 +54,32 @@ class Systemd:
     def _systemctl(self, verb: str, names: list[str]) -> None:
         match verb, names:
             case "daemon-reload", []:
-                self._units.clear()
+                for unit in self._units.values():
+                    unit.read()
             case "enable", ["--now", *names]:
                 self._systemctl("start", names)
             case "enable", _:
                 pass
-            case "start" | "restart" | "reload-or-restart", _:
+            case "start" | "restart" | "reload" | "reload-or-restart", _:
                 for name in names:
+                    # Time does not pass here.
                     if not name.endswith(".timer"):
-                        self.unit(name).start()
-            case "reload", [name]:
-                self.unit(name).reload()
+                        self._do(verb, self.unit(name))
             case _:
                 raise AssertionError(f"nobody here knows systemctl {verb}")
+
+    def _do(self, verb: str, unit: Unit) -> None:
+        if unit.active and verb.startswith("reload"):
+            unit.reload()
+        else:
+            assert verb != "reload", f"{unit.name} does not run"
+            if verb != "start":
+                unit.stop()
+            unit.start()
+
+    def reboot(self) -> None:
+        """Forget what was started."""
+        self._units.clear()
 
     def create_folders(self, file: str) -> None:
         """Make the folders that a file of tmpfiles.d asks for; a ':' keeps what there is."""

@@ -60,8 +60,14 @@ class Unit:
     name: str
     settings: dict[str, Settings] = field(init=False)
     running: Running | None = field(default=None, init=False)
+    active: bool = field(default=False, init=False)
+    """Whether it was started and, where it stays, not stopped since."""
 
     def __post_init__(self) -> None:
+        self.read()
+
+    def read(self) -> None:
+        """Read its file, wherever it is, and those that add to it."""
         texts = []
         for place in _PLACES:
             file = self.machine.file(f"{place}/{self.name}")
@@ -100,7 +106,8 @@ class Unit:
         except UnitFailed:
             self._run_all("ExecStopPost")
             raise
-        if kind == "oneshot" and self.last("RemainAfterExit") != "yes":
+        self.active = kind != "oneshot" or self.last("RemainAfterExit") == "yes"
+        if not self.active:
             self._run_all("ExecStop", "ExecStopPost")
 
     def _main(self) -> Running:
@@ -123,10 +130,14 @@ class Unit:
         """What its commands wrote so far."""
         return self.machine.logs / f"{self.machine.name}-{self.name}.log"
 
-    def stop(self) -> int:
-        """Stop a service that was started; return its exit code."""
-        assert self.running
-        return self.running.stop()
+    def stop(self) -> None:
+        """Stop it if it was started."""
+        if self.active:
+            self._run_all("ExecStop")
+            if self.running:
+                self.running.stop()
+            self._run_all("ExecStopPost")
+        self.active = False
 
     def _run(self, text: str) -> None:
         words, user, may_fail = self._parsed(text)

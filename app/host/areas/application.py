@@ -10,6 +10,7 @@ from app.place import USER, S3Place
 from app.users import FIRST_USER
 
 _SHUTDOWN_SECONDS: Final = 120
+_HOMES: Final = ("/home/", "/root/", "/run/user/")
 _OWN: Final = "Your own settings, and access keys, go into /etc/zotshelf/local.env, which wins."
 
 
@@ -42,7 +43,9 @@ def _settings(options: Options) -> dict[str, Any]:
 
 def _unit(options: Options) -> dict[str, Any]:
     writable = [path for path in (options.folder, options.socket_folder) if path]
+    reached = [*writable, options.prefix, options.users_file]
     return {
+        "at_home": any(path.startswith(_HOMES) for path in reached),
         "shutdown_seconds": _SHUTDOWN_SECONDS,
         "served_folder": None if options.mount else options.folder,
         "writable": writable,

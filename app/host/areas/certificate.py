@@ -33,6 +33,7 @@ FILES: Final[tuple[Template, ...]] = (
     Template(f"{_UNITS}certificate.service", when=_acme, editable=_LEGO),
     Template(f"{_UNITS}certificate.timer", when=_acme),
     Template(f"{_UNITS}certificate-retry.timer", when=_acme),
+    Template(f"{_UNITS}certificate-retry.service", when=_acme),
 )
 
 

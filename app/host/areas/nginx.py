@@ -55,4 +55,6 @@ def example(options: Options) -> str:
 def steps(options: Options) -> list[str]:
     if options.nginx == "none" and not options.is_relay:
         return []
-    return ["nginx -t", "systemctl reload nginx"]
+    # With Debian's own site at port 80 `nginx -t` would pass and the reload fail.
+    room = ["rm -f /etc/nginx/sites-enabled/default   # it holds port 80"] if options.is_relay else []
+    return [*room, "nginx -t", "systemctl reload nginx"]
