@@ -7,13 +7,15 @@ import itertools
 import random
 from collections.abc import Callable
 from math import ceil
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from app.storage.base import StorageError
 from app.storage.s3.ranges import MOST_EXTRA, split
 from app.storage.s3.storage import S3Storage
-from tests.s3_faults import Refuse
+from tests.s3_faults import Held, Refuse
 from tests.s3_stand_in import StandIn
 from tests.storages import names, path
 
@@ -92,3 +94,31 @@ async def test_a_listing_that_nobody_reads_to_its_end_leaves_nothing_running(
             await anext(listing.pages)
         await listing.pages.aclose()
     assert [task for task in asyncio.all_tasks() if "app/storage" in repr(task)] == []
+
+
+def port_of(s3: StandIn) -> int:
+    return urlsplit(s3.url).port or 0
+
+
+def connected(port: int) -> int:
+    """Return how many connections to a port of this machine are open."""
+    lines = [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()]
+    return sum(line[1].endswith(f":{port:04X}") and line[3] == "01" for line in lines)
+
+
+async def test_the_ranges_connections_are_opened_while_the_second_page_is_on_its_way(
+    s3: StandIn, storage: S3Storage
+) -> None:
+    s3.bucket.fill(*(f"many/{name}" for name in zotero(8000)))
+    before = connected(port_of(s3))
+    s3.fail(Held("GET", query="continuation-token", so=lambda: connected(port_of(s3)) >= before + 5))
+    assert len(await names(storage, "many/")) == 8000
+
+
+async def test_no_connection_is_opened_for_ranges_that_there_will_not_be(
+    s3: StandIn, storage: S3Storage
+) -> None:
+    s3.bucket.fill(*(f"many/{name}" for name in zotero(2000)))
+    before = connected(port_of(s3))
+    assert len(await names(storage, "many/")) == 2000
+    assert connected(port_of(s3)) <= before + 2

@@ -55,8 +55,12 @@ async def read_page(
     token: str = "",
     after: str = "",
     limit: int = 1000,
+    soon: int = 0,
 ) -> Page:
-    """Ask for one page of the keys that begin with `prefix`; `path` is what an error is about."""
+    """Ask for one page of the keys that begin with `prefix`; `path` is what an error is about.
+
+    `soon` is how many pages will be asked for at once after this one.
+    """
     query = [
         f"continuation-token={quote(token, safe='-_.~')}" if token else "",
         "delimiter=%2F" if delimiter else "",
@@ -66,7 +70,7 @@ async def read_page(
         f"prefix={quote(prefix, safe='-_.~', errors='surrogateescape')}",
         f"start-after={quote(after, safe='-_.~', errors='surrogateescape')}" if after else "",
     ]
-    reply = await sender.call(path, "GET", query="&".join(filter(None, query)))
+    reply = await sender.call(path, "GET", query="&".join(filter(None, query)), soon=soon)
     try:
         return parse_page(reply.body)
     except (BrokenPage, ValueError, IndexError) as error:

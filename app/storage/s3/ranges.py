@@ -40,7 +40,12 @@ async def pages_in_ranges(
     if not first.token:
         yield first
         return
-    underway = asyncio.create_task(read_page(sender, path, prefix, delimiter=True, token=first.token))
+    # A marker is a key, too, but no member: in the worst case it costs a request.
+    most = MOST_EXTRA if first.keys and first.keys[0].key == prefix else MOST_EXTRA + 1
+    likely = len(split(prefix, _names(first), [], most))
+    underway = asyncio.create_task(
+        read_page(sender, path, prefix, delimiter=True, token=first.token, soon=likely)
+    )
     try:
         await _begun()
         yield first
@@ -51,8 +56,6 @@ async def pages_in_ranges(
     if not second.token:
         yield second
         return
-    # A marker is a key, too, but no member: in the worst case it costs a request.
-    most = MOST_EXTRA if first.keys and first.keys[0].key == prefix else MOST_EXTRA + 1
     bounds = split(prefix, _names(first), _names(second), most)
     async with aclosing(_merged(sender, path, prefix, second, bounds)) as merged:
         async for page in merged:

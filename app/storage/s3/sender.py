@@ -8,7 +8,7 @@ import re
 import urllib.request
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
@@ -58,6 +58,7 @@ class Sender:
         self.connection = connection
         self._silence = silence
         self._signer = Signer(connection.region)
+        self._opening: set[asyncio.Task[None]] = set()
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=_CONNECTIONS,
@@ -73,6 +74,9 @@ class Sender:
         )
 
     async def aclose(self) -> None:
+        for opening in self._opening:
+            opening.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
         await self._http.close()
 
     def url(self, key: str) -> str:
@@ -90,6 +94,7 @@ class Sender:
         body: Payload = b"",
         accept: Collection[int] = (),
         silence: float | None = None,
+        soon: int = 0,
     ) -> Reply:
         """Send one request and read the answer whole.
 
@@ -97,10 +102,13 @@ class Sender:
         and its parameters in order. Statuses of 200 to 299 and those in `accept` are returned, all
         else is raised as the StorageError it means for `path`. A 200 with an error inside
         (CompleteMultipartUpload, CopyObject) is an error too. `silence` is for a request that the store
-        may take longer for than for others.
+        may take longer for than for others. `soon` is how many requests will be made at once when this one
+        is answered: connections for them are opened meanwhile.
         """
         response, attempts, content = await self._send(
-            path, method, key, query, headers or {}, body, accept, silence or self._silence, streamed=False
+            *(path, method, key, query, headers or {}, body, accept, silence or self._silence),
+            streamed=False,
+            soon=soon,
         )
         return Reply(response.status, response.headers, content, attempts)
 
@@ -125,6 +133,7 @@ class Sender:
         silence: float,
         *,
         streamed: bool,
+        soon: int = 0,
     ) -> tuple[aiohttp.ClientResponse, int, bytes]:
         url = f"{self.url(key)}{'?' if query else ''}{query}"
         seconds = max(PATIENCE, silence) + len(body) / _SLOWEST_UPLOAD
@@ -135,7 +144,7 @@ class Sender:
             error: StorageError
             try:
                 async with asyncio.timeout_at(deadline):
-                    response = await self._request(method, url, headers, body, silence)
+                    response = await self._request(method, url, headers, body, silence, soon)
                     try:
                         good = response.status < 300 or response.status in accept
                         if good and streamed and response.status < 300:
@@ -170,7 +179,7 @@ class Sender:
             await asyncio.sleep(delay)
 
     async def _request(
-        self, method: str, url: str, headers: Mapping[str, str], body: Payload, silence: float
+        self, method: str, url: str, headers: Mapping[str, str], body: Payload, silence: float, soon: int
     ) -> aiohttp.ClientResponse:
         credentials = await self.connection.credentials()
         sent = dict(headers)
@@ -184,7 +193,30 @@ class Sender:
             data=(_pieces(body) if len(body) > _PIECE else bytes(body)) if body else None,
             allow_redirects=False,
             timeout=_timeout(silence),
+            middlewares=(_once, partial(self._open_meanwhile, soon)) if soon else None,
         )
+
+    async def _open_meanwhile(
+        self, number: int, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send a request, and open so many connections beside its own that are free afterwards."""
+        for _ in range(number):
+            opening = asyncio.create_task(self._open(request))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
+        return await handler(request)
+
+    async def _open(self, request: aiohttp.ClientRequest) -> None:
+        connector = self._http.connector
+        # Whoever needs the connection will learn what is wrong.
+        with suppress(aiohttp.ClientError, TimeoutError, OSError):
+            if connector is not None:
+                connection = await connector.connect(request, [], _timeout(self._silence))
+                try:
+                    # Held until all have begun, or they would pass one to each other.
+                    await asyncio.sleep(0)
+                finally:
+                    connection.release()
 
     async def _renew_credentials(self) -> None:
         # Expired by the store's clock though not by ours: the session must look for them anew.
