@@ -7,6 +7,7 @@ Amazon and Let's Encrypt.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tests.lab.systemd import PASSWORD, USER
 from tests.lab.units import UnitFailed
 from tests.lab.world import laboratory
 from tests.requirements import program
+from tests.stores import LAB
 
 PROGRAMS = (
     ("lego", ""),
@@ -33,8 +35,11 @@ PROGRAMS = (
     ("ip", "iproute2"),
 )
 
+SOCKET = "/run/zotshelf/zotshelf.sock"
+OTHER_OPTIONS = ("--workers=2", f"--socket={SOCKET}", "--offload")
 SIGNED_IN = ("--user", f"{USER}:{PASSWORD}", "-X", "PROPFIND", "-H", "Depth: 0")
 CURL_TIMED_OUT = 28
+MIB = 2**20
 RENEWALS = 3
 RELAY_PORTS = (8443, 8480)
 
@@ -170,8 +175,8 @@ def test_renewals_under_load_fail_no_request(site: Site) -> None:
     found = json.loads(load.text().splitlines()[-1])
     assert found["failures"] == []
     assert len(seen) == len(found["certificates"]) == RENEWALS + 1
-    assert found["kept"] > 100
-    assert found["new"] > 100
+    assert found["kept"] > 50
+    assert found["new"] > 50
 
 
 def test_a_renewal_that_fails_harms_nobody_and_is_seen(site: Site) -> None:
@@ -198,17 +203,32 @@ ORDERS = [
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_after_a_reboot_all_is_well_in_any_order(site: Site, order: tuple[str, ...]) -> None:
-    site.reboot(["zotshelf-firewall", *order])
+    site.reboot(order)
     wait_until(lambda: site.status("", *SIGNED_IN) == 207, "zotshelf behind nginx")
 
 
 @pytest.mark.parametrize("silent", [pytest.param(False, id="refuses"), pytest.param(True, id="is-silent")])
 def test_zotshelf_waits_for_a_metadata_service_that(site: Site, silent: bool) -> None:
     with site.laboratory.internet.without_metadata(silent=silent):
-        site.reboot(["zotshelf-firewall", "zotshelf", "zotshelf-placeholder", "nginx"])
+        site.reboot(["zotshelf", "zotshelf-placeholder", "nginx"])
         zotshelf = site.systemd.unit("zotshelf").running
         assert zotshelf
         zotshelf.says("looking for them for")
         assert site.status("", *SIGNED_IN, "--max-time", "1") == 0
         assert not zotshelf.ended
     wait_until(lambda: site.status("", *SIGNED_IN) == 207, "zotshelf with credentials")
+
+
+def test_other_options_change_the_host_that_runs(site: Site) -> None:
+    site.systemd.carry_out(zotshelf_host(site.host, *OPTIONS, *OTHER_OPTIONS))
+    wait_until(lambda: site.host.file(SOCKET).is_socket(), "the socket")
+    wait_until(lambda: site.status("", *SIGNED_IN) == 207, "zotshelf behind nginx")
+    assert not site.app_serves()
+    assert site.sync(20)["files"] == 40
+    sent, received = site.laboratory.folder / "sent.zip", site.laboratory.folder / "received.zip"
+    sent.write_bytes(os.urandom(3 * MIB))
+    assert site.status("large.zip", "--user", f"{USER}:{PASSWORD}", "-T", str(sent)) == 201
+    assert site.status("large.zip", "--user", f"{USER}:{PASSWORD}", "-o", str(received)) == 200
+    assert received.read_bytes() == sent.read_bytes()
+    if LAB.is_file():  # what moto sends has headers that S3's has not, and is not left to nginx
+        assert "large.zip?X-Amz-Algorithm=" in site.laboratory.internet.s3_log.read_text()

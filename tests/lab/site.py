@@ -22,7 +22,7 @@ URL = f"https://{DOMAIN}/"
 OPTIONS = (
     f"--domain={DOMAIN}",
     "--email=admin@example.org",
-    f"--storage=s3://{BUCKET}/library",
+    f"--storage=s3://{BUCKET}/library/{{user}}",
     f"--region={REGION}",
     f"--relay={network.RELAY}",
     "--firewall",
@@ -92,9 +92,19 @@ class Site:
         """Return what an https request from the internet is answered with; 0 for no answer."""
         return ask(self.laboratory.internet.machine, self.laboratory.internet.roots, path, *words)
 
+    def new_user(self) -> str:
+        """Let there be one more user, who has stored nothing yet."""
+        file = "/var/lib/zotshelf/users/users.htpasswd"
+        name = f"user{len(self.host.file(file).read_text().splitlines())}"
+        self.host.run("htpasswd", "-Bi", file, name, input=PASSWORD)
+        return name
+
     def sync(self, attachments: int) -> dict[str, Any]:
+        """Let Zotero verify and sync as a new user; return what it says."""
+        user = self.new_user()
+        wait_until(lambda: self.status("", "--user", f"{user}:{PASSWORD}", "--head") == 200, "the new user")
         roots = str(self.laboratory.internet.roots)
-        words = ["tests.lab.sync", URL, USER, PASSWORD, str(attachments), roots]
+        words = ["tests.lab.sync", URL, user, PASSWORD, str(attachments), roots]
         done = self.client(sys.executable, "-m", *words)
         assert done.returncode == 0, done.stdout
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -115,18 +125,19 @@ class Site:
         return [line for line in lines if part in line]
 
     def reboot(self, order: Sequence[str]) -> None:
-        """Lose all that runs and all that is in memory alone, and start the services in this order."""
+        """Lose all that runs and all in /run, and start firewall, clock, and the services in this order."""
         self.host.end_all()
         self.systemd.reboot()
         self.host.run("umount", "/run")
         self.host.run("mount", "-t", "tmpfs", "-o", "mode=755", "laboratory", "/run")
-        for name in order:
+        for name in ("zotshelf-firewall", "chrony", *order):
             self.systemd.unit(name).start()
 
 
 def ask(machine: Machine, roots: Path, path: str, *words: str) -> int:
     """Return the status of a request to the site from a machine; 0 for no answer."""
-    command = ["curl", "-sS", "--max-time", "10", "-o", "/dev/null", "-w", "%{http_code}\n"]
+    where = [] if "-o" in words else ["-o", "/dev/null"]
+    command = ["curl", "-sS", "--max-time", "10", *where, "-w", "\n%{http_code}\n"]
     done = machine.run(*command, "--cacert", str(roots), *words, f"{URL}{path}", check=False)
     return int(done.stdout.splitlines()[-1])
 
