@@ -12,7 +12,8 @@ from typing import Final
 
 from uvicorn_worker import UvicornWorker
 
-from app.serve import EXIT_SETTING, connection_options
+from app.listen import ListenError, listen_unix
+from app.serve import EXIT_PORT, EXIT_SETTING, connection_options
 from app.settings import Settings, SettingsError
 from app.users import UsersFile, UsersFileError
 
@@ -35,7 +36,12 @@ _settings: Final = _checked()
 
 def _bind(settings: Settings) -> str:
     if settings.socket:
-        return f"unix:{settings.socket}"
+        # gunicorn's own would take it from the group that the folder gives it, which is nginx's.
+        try:
+            return f"fd://{listen_unix(settings.socket).detach()}"
+        except ListenError as error:
+            sys.stderr.write(f"zotshelf: {error}\n")
+            sys.exit(EXIT_PORT)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"{host}:{settings.port}"
 
@@ -48,5 +54,5 @@ timeout = _HEARTBEAT_SECONDS
 graceful_timeout = _settings.shutdown_seconds + _STOP_MARGIN_SECONDS
 # Else it wants to write into its home, which a hardened service has not.
 control_socket_disable = True
-# Of the socket, and of what the workers write: gunicorn's own 0 would let everybody in.
+# Of what the workers write: gunicorn's own 0 would let everybody in.
 umask = 0o007

@@ -127,6 +127,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_body = False
         super().on_message_complete()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: a wish for another protocol may be ignored (RFC 9110 section 7.8)."""
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text says less
         self._refuse(*self._refusal)
 

@@ -11,7 +11,10 @@ from contextlib import suppress
 
 import httpx
 import pytest
+from starlette.types import Message
 
+from app.access import AccessLog
+from app.client_address import ClientAddresses
 from tests.servers import PASSWORD, Server, serving
 from tests.stores import FolderStore
 from tests.wire import basic, connect, exchange, head, logged, read_answer
@@ -21,7 +24,10 @@ _TEXT = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (?P<client>\S+) (?P<user>.+) (?P<method>[A-Z]+)"
     r" (?P<path>\S+) (?P<status>\d{3}) in=(?P<bytes_in>\d+) out=(?P<bytes_out>\d+) (?P<ms>\d+\.\d)ms"
 )
-_UVICORN = ("-m", "uvicorn", "app.main:app", "--host", "::1", "--port", "0", "--no-access-log", "--loop")
+_UVICORN = (
+    *("-m", "uvicorn", "app.main:app", "--host", "::1", "--port", "0", "--no-access-log", "--ws", "none"),
+    "--loop",
+)
 
 
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])
@@ -233,8 +239,26 @@ def test_a_stranger_who_asks_for_a_websocket_is_refused_in_one_line(looped: Serv
     headers = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
     with logged(looped) as lines:
         answer = exchange(looped, "GET", "/socket", *headers, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
-    assert answer.status == 403
-    assert [line.partition(" in=")[0].partition(" ")[2] for line in lines] == ["::1 - GET /socket 403"]
+    assert answer.status == 401
+    assert [line.partition(" in=")[0].partition(" ")[2] for line in lines] == ["::1 - GET /socket 401"]
+
+
+async def test_a_websocket_that_a_server_would_open_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    sent: list[Message] = []
+
+    async def never(*_: object) -> Message:
+        raise AssertionError("it went further")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with caplog.at_level("INFO", "zotshelf.access"):
+        scope = {"type": "websocket", "raw_path": b"/socket", "headers": [], "client": ("::1", 1)}
+        await AccessLog(never, ClientAddresses([]))(scope, never, send)
+    assert sent == [{"type": "websocket.close"}]
+    assert [record.getMessage().partition(" in=")[0] for record in caplog.records] == [
+        "::1 - GET /socket 403"
+    ]
 
 
 @pytest.fixture(scope="module")

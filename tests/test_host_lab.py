@@ -36,7 +36,7 @@ PROGRAMS = (
 )
 
 SOCKET = "/run/zotshelf/zotshelf.sock"
-OTHER_OPTIONS = ("--workers=2", f"--socket={SOCKET}", "--offload")
+OTHER_OPTIONS = ("--workers=2", f"--socket={SOCKET}", "--offload", "--server=gunicorn")
 SIGNED_IN = ("--user", f"{USER}:{PASSWORD}", "-X", "PROPFIND", "-H", "Depth: 0")
 CURL_TIMED_OUT = 28
 MIB = 2**20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,7 +152,9 @@ class Internet:
             # So that it finds the bucket's name in the host's.
             "CEPH_ARGS": f"--rgw-dns-name={_S3_NAME}",
         }
-        self._start("s3", str(LAB), "up", env=environment)
+        # Wherever it lies, here it can be seen from within.
+        tool = shutil.copy(LAB, self.folder)
+        self._start("s3", str(tool), "up", env=environment)
 
     def _start_moto(self) -> None:
         words = ["-c", "from moto.server import main; main()", "-H", "::1", "-p", str(_S3_PORT)]
