@@ -45,6 +45,7 @@ FAMILIES: dict[str, Callable[[int], list[str]]] = {
     ],
     "one beginning, late": lambda count: [*(f"a{number:05}" for number in range(count - 3)), "b", "y", "z"],
     "beyond ASCII": lambda count: [f"{chr(0x3042 + number % 80)}{number:05}" for number in range(count)],
+    "what looks like escapes": lambda count: [f"%2F%{number:05}%2f" for number in range(count)],
     "blanks and percents": lambda count: [f"{number % 7} %{number:05}+&" for number in range(count)],
 }
 

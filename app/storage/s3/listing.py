@@ -108,8 +108,9 @@ def parse_page(body: bytes) -> Page:
 
 
 def _keys(text: str) -> list[Key]:
-    # All at once: every ETag has two of them.
-    found = _USUAL_KEY.findall(text.replace("&quot;", '"').replace("&#34;", '"'))
+    # All at once: every ETag has two quotes, and many stores encode the slashes in every key. What begins
+    # with a percent sign is always an escape: one in a name would be %25.
+    found = _USUAL_KEY.findall(text.replace("&quot;", '"').replace("&#34;", '"').replace("%2F", "/"))
     if len(found) == text.count("<Contents>"):
         return [
             Key(_name(name), int(size), _seconds(modified), _plain(etag) if "&" in etag else etag)
