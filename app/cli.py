@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.host.command import command as host_command
 from app.settings import PREFIX, Settings, SettingsError
 
 EXIT_SETTING = 2
@@ -62,7 +61,15 @@ def serve(
     raise typer.Exit(run(settings))
 
 
-cli.command("host")(host_command())
+@cli.command(
+    add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
+)
+def host(context: typer.Context) -> None:
+    """Write every configuration file of a host that has only IPv6: nginx, certificates, units, time."""
+    # Imported late, and with all its options: the server needs none of the memory that it takes.
+    from app.host.command import run
+
+    run(context.args, "zotshelf host")
 
 
 def main() -> None:

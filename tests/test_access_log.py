@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from app.access import AccessLog
 from app.client_address import ClientAddresses
@@ -246,15 +246,18 @@ def test_a_stranger_who_asks_for_a_websocket_is_refused_in_one_line(looped: Serv
 async def test_a_websocket_that_a_server_would_open_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     sent: list[Message] = []
 
-    async def never(*_: object) -> Message:
+    async def never(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("it went further")
+
+    async def receive() -> Message:
+        raise AssertionError("it was read")
 
     async def send(message: Message) -> None:
         sent.append(message)
 
     with caplog.at_level("INFO", "zotshelf.access"):
         scope = {"type": "websocket", "raw_path": b"/socket", "headers": [], "client": ("::1", 1)}
-        await AccessLog(never, ClientAddresses([]))(scope, never, send)
+        await AccessLog(never, ClientAddresses([]))(scope, receive, send)
     assert sent == [{"type": "websocket.close"}]
     assert [record.getMessage().partition(" in=")[0] for record in caplog.records] == [
         "::1 - GET /socket 403"
