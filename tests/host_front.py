@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.hosting import DOMAIN, certificate, installed, written
+from tests.offloading import wait_for_nginx
 from tests.requirements import program
 from tests.servers import SERVE, Server, serving
 from tests.stores import FolderStore, Store, environment, free_port
@@ -170,7 +171,7 @@ def _nginx(folder: Path, run: Path, server: Server, arguments: tuple[str, ...]) 
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait(ports["http_port" if snippet else "https_port"], process, tree)
+        wait_for_nginx(ports["http_port" if snippet else "https_port"], process, tree)
         yield Front(
             server,
             tree,
@@ -181,14 +182,3 @@ def _nginx(folder: Path, run: Path, server: Server, arguments: tuple[str, ...]) 
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _wait(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        assert process.poll() is None, (folder / "error.log").read_text()
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex(("::1", port)) == 0:
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

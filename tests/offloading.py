@@ -176,14 +176,15 @@ def nginx(kind: Kind, server: Server, folder: Path, files: Path | None = None) -
     ]
     process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.DEVNULL)
     try:
-        _wait(port, process, folder)
+        wait_for_nginx(port, process, folder)
         yield Proxied(kind, server, port, folder)
     finally:
         process.terminate()
         process.wait(10)
 
 
-def _wait(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
+def wait_for_nginx(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Return as soon as nginx listens on `port`; its errors are in a file of `folder`."""
     deadline = time.monotonic() + _SECONDS
     while True:
         assert process.poll() is None, (folder / "error.log").read_text()
