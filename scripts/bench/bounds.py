@@ -166,9 +166,9 @@ def _processes() -> Iterator[Bound]:
     yield _most("memory of an idle keep-alive connection", 15, lambda f: _thousandth(measure(f)), " KB")
     two, one = parts.workers_name(2), parts.workers_name(1)
     yield _least(
-        f"two workers against one, {scaling.PHASE}",
+        f"two workers against one, {scaling.PAGE}",
         1.7,
-        lambda figures: figures.ratio(parts.SCALING, scaling.PHASE, "ops_s", two, one),
+        lambda figures: figures.ratio(parts.SCALING, scaling.PAGE, "ops_s", two, one),
     )
 
 

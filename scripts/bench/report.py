@@ -80,7 +80,7 @@ class Report:
         yield from _table(["", ""], [[name, value] for name, value in self._circumstances()])
         yield "## Bounds\n"
         yield from self._bounds(figures)
-        for part in (parts.SYNC_S3, parts.SYNC_FOLDER, SINGLE):
+        for part in (parts.SYNC_S3, parts.SYNC_FOLDER, SINGLE, parts.SCALING):
             yield from _sync_tables(figures, part)
         for part in (parts.LIST_S3, parts.LIST_FAR, parts.LIST_FOLDER):
             yield from self._listing(figures, part)
