@@ -115,14 +115,14 @@ def round_robin(*servers: Server) -> Iterator[tuple[str, RoundRobin]]:
     try:
         yield f"http://[::1]:{listening.sockets[0].getsockname()[1]}", proxy
     finally:
-        listening.close()
-        asyncio.run_coroutine_threadsafe(_end(), loop).result()
+        asyncio.run_coroutine_threadsafe(_end(listening), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 
 
-async def _end() -> None:
+async def _end(listening: asyncio.Server) -> None:
+    listening.close()
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()
