@@ -16,7 +16,9 @@ PAGE: Final = f"GET of a page that lists 64 files, {CONNECTIONS} connections"
 workers busy: on a machine with two it would be what is measured."""
 
 _FILES: Final = 64
-_GETS_OF_A_JOB: Final = 50
+_GETS_OF_A_JOB: Final = 5
+"""Few, or at the end a single connection would still be busy with its last job."""
+
 _PAGES: Final = 10
 """One page is fetched for so many small files."""
 
