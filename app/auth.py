@@ -163,7 +163,7 @@ class BasicAuth:
         wait = self._throttle.seconds_to_wait(user, address, key)
         if wait:
             raise _BlockedError(wait)
-        with self._throttle.trying(user, address):
+        with self._throttle.trying(user, address, key):
             # The check belongs to all who wait for it, not to the client that came first and may go away.
             passed = await asyncio.shield(self._check(key, user, password))
         if passed:

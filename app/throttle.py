@@ -69,14 +69,16 @@ class Throttle:
         self._accounts: _Memory[str, _Count] = _Memory()
         self._good: _Memory[bytes, None] = _Memory()
         self._bad: _Memory[bytes, None] = _Memory()
-        self._underway: Counter[tuple[str, str]] = Counter()
+        self._underway: dict[tuple[str, str], Counter[bytes]] = {}
 
     def seconds_to_wait(self, user: str, address: str, key: bytes) -> float:
         """Return how long this sign-in has to wait, 0 if it may be tried; `key` stands for the header."""
         if not self._free or key in self._good:
             return 0.0
         client = network_of(address)
-        if self._underway[user, client] >= self._free:
+        underway: Counter[bytes] = self._underway.get((user, client), Counter())
+        # A client that begins with many requests at once guesses but once.
+        if key not in underway and len(underway) >= self._free:
             return _FULL_SECONDS
         pair = self._left(self._pairs, (user, client), 1)
         # Of all who come through a proxy that names nobody, one would block the others.
@@ -85,16 +87,19 @@ class Throttle:
         return max(pair, all_accounts, account)
 
     @contextmanager
-    def trying(self, user: str, address: str) -> Iterator[None]:
+    def trying(self, user: str, address: str, key: bytes) -> Iterator[None]:
         """Count a sign-in as being tried within this context: many at once must not count as none."""
         pair = (user, network_of(address))
-        self._underway[pair] += 1
+        underway = self._underway.setdefault(pair, Counter())
+        underway[key] += 1
         try:
             yield
         finally:
-            self._underway[pair] -= 1
-            if not self._underway[pair]:
-                del self._underway[pair]
+            underway[key] -= 1
+            if not underway[key]:
+                del underway[key]
+            if not underway:
+                self._underway.pop(pair, None)
 
     def passed(self, user: str, address: str, key: bytes) -> None:
         """Note a sign-in that was right."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -121,10 +123,22 @@ def test_an_hour_without_failures_forgives(throttle: Throttle, clock: Clock) -> 
 
 
 def test_many_at_once_do_not_count_as_none(throttle: Throttle) -> None:
-    with throttle.trying("ann", HERE), throttle.trying("ann", NEAR), throttle.trying("ann", HERE):
+    with (
+        throttle.trying("ann", HERE, b"1"),
+        throttle.trying("ann", NEAR, b"2"),
+        throttle.trying("ann", HERE, b"3"),
+    ):
         assert wait(throttle) > 0
         assert wait(throttle, address=FAR) == 0
     assert wait(throttle) == 0
+
+
+def test_a_client_that_begins_with_many_requests_is_not_taken_for_a_guesser(throttle: Throttle) -> None:
+    with ExitStack() as stack:
+        for _ in range(20):
+            assert wait(throttle, key=b"the same") == 0
+            stack.enter_context(throttle.trying("ann", HERE, b"the same"))
+        assert wait(throttle, key=b"another") == 0
 
 
 def test_failures_are_answered_later_and_later(throttle: Throttle) -> None:
@@ -171,6 +185,13 @@ def test_a_guesser_is_told_429_and_the_user_is_not(guarded: Server) -> None:
     assert ask(guarded, user, PASSWORD, HERE).status_code == 404
     assert ask(guarded, user, "wrong", FAR).status_code == 401
     assert guarded.errors.read_text().count(f"sign-in as {user} from 2001:db8::/64: 2 failures") == 1
+
+
+def test_many_requests_at_once_of_somebody_new_all_pass(guarded: Server) -> None:
+    user = guarded.new_user()
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda _: ask(guarded, user, PASSWORD, "2001:db8:7::1"), range(32)))
+    assert {answer.status_code for answer in answers} == {404}
 
 
 def test_what_is_not_there_and_what_names_nobody_are_no_failures(guarded: Server) -> None:
