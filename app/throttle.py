@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
 from collections import Counter, OrderedDict
@@ -147,4 +146,4 @@ class Throttle:
 
 def _is_here(address: str) -> bool:
     found = parse_address(address)
-    return found is None or ipaddress.ip_address(found).is_loopback
+    return found is None or found.is_loopback
