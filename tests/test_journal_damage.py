@@ -91,6 +91,7 @@ def spoil(memory: MemoryRecords, number: int, change: Callable[[bytes], bytes]) 
     "change",
     [
         pytest.param(lambda content: content[:-1], id="cut"),
+        pytest.param(lambda _: b"", id="empty"),
         pytest.param(lambda _: b"[]", id="no object"),
         pytest.param(lambda _: b"{}", id="nothing in it"),
         pytest.param(lambda _: b"\xff\xfe\xfd", id="no text"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
 
 from app.path import RESERVED, DavPath
 from app.storage.base import Unavailable
+from app.storage.folder import record_form
 from app.storage.folder.leavings import UPLOADS
 from app.storage.folder.members import Scan
 from app.storage.folder.root import MISSING, Root, name_of, sync_folder
@@ -18,8 +18,6 @@ from app.storage.folder.temporary import Temporaries, TemporaryFile
 from app.storage.folder.threads import Threads, in_thread
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
-_PLACEHOLDER: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def _record(name: str) -> DavPath:
@@ -43,27 +41,25 @@ def _names(root: Root, path: DavPath, folder: str, after: str) -> list[str]:
                 for name, one in scan.take(None)
                 if (full := f"{folder}/{name}") > after
                 and _NAME.fullmatch(name)
-                and one.is_file(follow_symlinks=False)
+                and _is_record(scan.folder, one)
             ]
         finally:
             scan.close()
     return sorted(found)
 
 
-def _is_taken(folder: int, name: bytes) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
+def _is_record(folder: int, found: os.DirEntry[str]) -> bool:
+    if found.is_dir(follow_symlinks=False):
+        return record_form.is_around_record(folder, os.fsencode(found.name))
+    return found.is_file(follow_symlinks=False)
 
 
 class FolderRecords:
     """The records of one root (`app.storage.base.Records`).
 
     A record is linked to its name when it is whole, which one of several can do. Where the file system
-    has no hard links an empty file takes the name first and is then replaced: so an empty record counts
-    as absent to readers, and none may be created. Names that cannot be a record's raise ValueError.
+    has no hard links it is put into a folder that is renamed. Either way a crash leaves the name without
+    a record, or with one that is whole. Names that cannot be a record's raise ValueError.
     """
 
     def __init__(self, root: Root, temporaries: Temporaries, threads: Threads) -> None:
@@ -74,8 +70,6 @@ class FolderRecords:
     async def create(self, name: str, content: bytes) -> bool:
         """Write the record durably; False, and nothing written, if the name is taken."""
         path = _record(name)
-        if not content:
-            raise ValueError("a record cannot be empty")
         return await in_thread(self._threads, path, self._create, path, content)
 
     def _create(self, path: DavPath, content: bytes) -> bool:
@@ -83,7 +77,7 @@ class FolderRecords:
             folder = self._root.open_or_make(path.parent, readable=True)
             try:
                 # Of many that want one number all but the first can be told without waiting for the disk.
-                return not _is_taken(folder, name_of(path)) and self._write(path, content, folder)
+                return not record_form.is_taken(folder, name_of(path)) and self._write(path, content, folder)
             finally:
                 os.close(folder)
 
@@ -92,7 +86,8 @@ class FolderRecords:
         try:
             temporary.append([content])
             temporary.seal()
-            self._name(temporary, folder, name_of(path))
+            if not temporary.link_to(folder, name_of(path)):
+                self._name_in_folder(temporary, path, folder)
             sync_folder(folder)
         except FileExistsError:
             return False
@@ -100,15 +95,20 @@ class FolderRecords:
             temporary.close()
         return True
 
-    def _name(self, temporary: TemporaryFile, folder: int, name: bytes) -> None:
-        if temporary.link_to(folder, name):
-            return
-        os.close(os.open(name, _PLACEHOLDER, 0o666, dir_fd=folder))
-        try:
-            temporary.rename_to(folder, name)
-        except OSError:
-            os.unlink(name, dir_fd=folder)
-            raise
+    def _name_in_folder(self, temporary: TemporaryFile, path: DavPath, folder: int) -> None:
+        around = self._temporaries.make_folder(path)
+        with self._root.collection(UPLOADS) as uploads:
+            try:
+                with self._root.collection(around, readable=True) as inner:
+                    temporary.rename_to(inner, record_form.INSIDE)
+                    # FUSE and NFS keep a file that is removed while open under another name.
+                    temporary.close()
+                    sync_folder(inner)
+                record_form.name_folder(uploads, name_of(around), folder, name_of(path))
+            except BaseException:
+                with suppress(OSError):
+                    record_form.remove(uploads, name_of(around))
+                raise
 
     async def read(self, name: str) -> bytes | None:
         """Return the record's content, or None if there is none."""
@@ -119,16 +119,11 @@ class FolderRecords:
         with self._root.errors(path):
             try:
                 with self._root.collection(path.parent) as folder:
-                    file = os.open(name_of(path), _OPEN, dir_fd=folder)
+                    return record_form.read(folder, name_of(path))
             except OSError as error:
                 if error.errno in MISSING:
                     return None
                 raise
-            try:
-                status = os.fstat(file)
-                return os.pread(file, status.st_size, 0) or None if stat.S_ISREG(status.st_mode) else None
-            finally:
-                os.close(file)
 
     async def list(self, folder: str, after: str = "") -> AsyncIterator[str]:
         """Yield the full names of the records directly in `folder` that sort after `after`, in order."""
@@ -147,7 +142,7 @@ class FolderRecords:
             suppress(FileNotFoundError),
             self._root.collection(path.parent, readable=True) as folder,
         ):
-            os.unlink(name_of(path), dir_fd=folder)
+            record_form.remove(folder, name_of(path))
             sync_folder(folder)
 
     async def now(self) -> float:
