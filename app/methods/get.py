@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.answer import Answer, RawHeaders, problem_answer
-from app.conditions import Verdict
+from app.conditions import Preconditions, Verdict
 from app.dates import http_date
 from app.errors import PreconditionFailed, problem_of
 from app.headers import EntityTag, byte_range, if_range
@@ -36,12 +36,8 @@ async def _get_file(request: DavRequest) -> Answer:
         entry = await request.storage.stat(request.path)
         if entry.is_collection:
             return await listing_answer(request)
-        if conditions is not None:
-            verdict = conditions.evaluate(entry, reading=True)
-            if verdict is Verdict.NOT_MODIFIED:
-                return Answer(304, _validators(entry))
-            if verdict is Verdict.FAILED:
-                raise PreconditionFailed
+        if conditions is not None and not _is_wanted(conditions, entry):
+            return Answer(304, _validators(entry))
         if isinstance(validator, int) and validator != entry.modified:
             wanted = None
     if isinstance(validator, EntityTag):
@@ -59,6 +55,14 @@ async def _get_file(request: DavRequest) -> Answer:
     if isinstance(opened, HandOver):
         return opened.answer(_description(opened.entry), ranged=wanted is not None)
     return await _file_answer(opened, ranged=wanted is not None)
+
+
+def _is_wanted(conditions: Preconditions, entry: Entry) -> bool:
+    """Tell whether the client lacks what is stored. Raises PreconditionFailed."""
+    verdict = conditions.evaluate(entry, reading=True)
+    if verdict is Verdict.FAILED:
+        raise PreconditionFailed
+    return verdict is not Verdict.NOT_MODIFIED
 
 
 async def _file_answer(opened: Opened, *, ranged: bool) -> Answer:
@@ -111,10 +115,6 @@ async def head(request: DavRequest) -> Answer:
     if entry.is_collection:
         return await listing_answer(request)
     conditions = request.preconditions()
-    if conditions is not None:
-        verdict = conditions.evaluate(entry, reading=True)
-        if verdict is Verdict.NOT_MODIFIED:
-            return Answer(304, _validators(entry))
-        if verdict is Verdict.FAILED:
-            raise PreconditionFailed
+    if conditions is not None and not _is_wanted(conditions, entry):
+        return Answer(304, _validators(entry))
     return Answer(200, file_headers(entry, entry.size))
