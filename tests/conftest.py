@@ -10,13 +10,12 @@ import httpx
 import pytest
 
 from app.storage.s3.storage import S3Storage
-from tests import stores
+from tests import dav, stores
 from tests.s3_opened import opened
 from tests.s3_stand_in import ACCESS_KEY, SECRET_KEY, StandIn
-from tests.servers import PASSWORD, Server, serving
+from tests.servers import Server, serving
 from tests.storages import Tried, folder, on_stand_in, on_store
 from tests.stores import FolderStore, S3Store
-from tests.wire import check_answer, wake
 
 STORAGES = ("folder", "moto", "ceph")
 
@@ -126,35 +125,27 @@ def user(server: Server) -> str:
     return server.new_user()
 
 
-@pytest.fixture(scope="session")
-def _awake_users() -> dict[int, str]:
-    return {}
-
-
 @pytest.fixture
-def awake_user(server: Server, _awake_users: dict[int, str]) -> str:
+def awake_user(server: Server) -> str:
     """A user of the server who has had a lock and has a property: the first ones of a root take seconds.
 
     All tests share this one, so each works in a collection of its own.
     """
-    if server.port not in _awake_users:
-        _awake_users[server.port] = server.new_user()
-        wake(server.url, _awake_users[server.port])
-    return _awake_users[server.port]
+    return dav.awake_user(server)
 
 
 @pytest.fixture
 def client(server: Server, user: str) -> Iterator[httpx.Client]:
     """A signed-in client whose every answer is checked for what must hold for all of them."""
-    with httpx.Client(
-        base_url=server.url,
-        auth=(user, PASSWORD),
-        event_hooks={"response": [check_answer]},
-        timeout=60,
-        trust_env=False,
-        verify=False,
-    ) as client:
+    with dav.http_client(server, user) as client:
         yield client
+
+
+@pytest.fixture(name="dav")
+def dav_of_user(server: Server, user: str) -> Iterator[dav.Dav]:
+    """A client of `user` who speaks WebDAV, in a collection of its own."""
+    with dav.signed_in(server, user) as found:
+        yield found
 
 
 @pytest.fixture

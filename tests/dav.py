@@ -174,17 +174,22 @@ class Dav:
         return element.text if status == 200 else None
 
 
-@contextmanager
-def signed_in(server: Server, user: str, *, folder: str = "") -> Iterator[Dav]:
-    """Yield a client of the user whose collection is `folder`, or one that is made now."""
-    with httpx.Client(
+def http_client(server: Server, user: str) -> httpx.Client:
+    """Return a signed-in client whose every answer is checked for what must hold for all of them."""
+    return httpx.Client(
         base_url=server.url,
         auth=(user, PASSWORD),
         event_hooks={"response": [check_answer]},
         timeout=60,
         trust_env=False,
         verify=False,
-    ) as http:
+    )
+
+
+@contextmanager
+def signed_in(server: Server, user: str, *, folder: str = "") -> Iterator[Dav]:
+    """Yield a client of the user whose collection is `folder`, or one that is made now."""
+    with http_client(server, user) as http:
         dav = Dav(http, folder or f"/{uuid.uuid4().hex[:8]}/")
         if not folder:
             dav.mkcol("")

@@ -16,11 +16,12 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Final
 
+from scripts.bench.processes import free_port
 from tests.hosting import DOMAIN, certificate, installed, written
 from tests.offloading import wait_for_nginx
 from tests.requirements import program
 from tests.servers import SERVE, Server, serving
-from tests.stores import FolderStore, Store, environment, free_port
+from tests.stores import FolderStore, Store, environment
 from tests.wire import PATIENCE, basic
 
 GUNICORN: Final = ("-m", "gunicorn", "-c", "python:app.gunicorn_config", "app.main:app")

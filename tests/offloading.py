@@ -14,9 +14,11 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Literal, Self
 
+from scripts.bench.processes import free_port
 from tests.requirements import program
+from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.servers import Server, serving
-from tests.stores import REPOSITORY, Store, environment, free_port
+from tests.stores import REPOSITORY, S3Store, Store, environment
 from tests.wire import basic
 
 Kind = Literal["folder", "s3"]
@@ -208,6 +210,16 @@ def pair(
             server = stack.enter_context(serving(store, own, offload=offload, log_level="debug"))
             found[offload] = stack.enter_context(nginx(kind, server, own / "proxy", files))
         yield Pair(found["nginx"], found["none"], put)
+
+
+@contextmanager
+def pair_on_stand_in(stand_in: StandIn, place: Path) -> Iterator[Pair]:
+    def put(name: str, content: bytes) -> None:
+        stand_in.bucket.fill(f"{USER}/{name}", content=content)
+
+    store = S3Store("stand-in", stand_in.url, ACCESS_KEY, SECRET_KEY, BUCKET)
+    with pair("s3", store, place, put) as found:
+        yield found
 
 
 def put_old(path: Path, content: bytes) -> None:

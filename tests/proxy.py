@@ -11,8 +11,9 @@ from pathlib import Path
 
 import httpx
 
+from scripts.bench.processes import free_port
 from tests.requirements import program
-from tests.stores import environment, free_port
+from tests.stores import environment
 
 _START_SECONDS = 15.0
 

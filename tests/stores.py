@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +18,7 @@ from typing import Any, Protocol
 import botocore.session
 from botocore.config import Config
 
+from scripts.bench.processes import three_free_ports
 from tests.requirements import require
 
 REPOSITORY = Path(__file__).parent.parent
@@ -162,7 +161,7 @@ def ceph() -> Iterator[S3Store]:
         return
     require(LAB.is_file(), f"{LAB}, which starts a real S3 store (or its path in S3_LAB)")
     require(os.geteuid() == 0, "the rights of root, with which a real S3 store is installed and started")
-    port = _three_free_ports()
+    port = three_free_ports()
     settings = environment(S3_LAB_PORT=str(port))
     try:
         subprocess.run([LAB, "up"], env=settings, check=True, stdout=subprocess.DEVNULL)
@@ -171,30 +170,3 @@ def ceph() -> Iterator[S3Store]:
         yield store
     finally:
         subprocess.run([LAB, "down"], env=settings, check=True)
-
-
-def _three_free_ports() -> int:
-    """Return a port that is free together with the next two, in both families."""
-    for _ in range(100):
-        first = random.randrange(20000, 30000)
-        if all(_is_free(port) for port in range(first, first + 3)):
-            return first
-    raise AssertionError("no three free ports in a row")
-
-
-def _is_free(port: int) -> bool:
-    for family, address in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")):
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            try:
-                probe.bind((address, port))
-            except OSError:
-                return False
-    return True
-
-
-def free_port() -> int:
-    """Return a port of ::1 that is free now, for programs that cannot choose one themselves."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-        probe.bind(("::1", 0))
-        port: int = probe.getsockname()[1]
-        return port

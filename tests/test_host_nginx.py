@@ -17,10 +17,11 @@ import pytest
 from app.host.areas.nginx import FILES
 from app.host.options import OptionsError, load
 from app.host.render import Origin, render
+from scripts.bench.processes import free_port
 from scripts.nginx_examples import nginx_examples
 from tests.hosting import DOMAIN, STATE, certificate, complaints, files, host, installed, written
 from tests.requirements import program, require
-from tests.stores import environment, free_port
+from tests.stores import environment
 
 SITE = "etc/nginx/conf.d/zotshelf.conf"
 SNIPPET = "etc/nginx/snippets/zotshelf.conf"

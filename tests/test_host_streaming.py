@@ -19,12 +19,13 @@ import pytest
 
 from app.serve import connection_options
 from app.settings import Settings
+from scripts.bench.processes import free_port
 from tests.host_front import GUNICORN, Front, SecureConnection, fronted
 from tests.hosting import files, written
 from tests.offloading import OLD
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.servers import SERVE, serving
-from tests.stores import FolderStore, S3Store, free_port
+from tests.stores import FolderStore, S3Store
 from tests.wire import PATIENCE, basic, connect, head, read_answer
 
 _BIG = 200 * 2**20

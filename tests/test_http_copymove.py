@@ -14,12 +14,6 @@ METHODS = ("COPY", "MOVE")
 
 
 @pytest.fixture
-def dav(server: Server, user: str) -> Iterator[Dav]:
-    with signed_in(server, user) as dav:
-        yield dav
-
-
-@pytest.fixture
 def awake_dav(server: Server) -> Iterator[Dav]:
     """Where locks and properties cost no wait."""
     with signed_in(server, awake_user(server)) as dav:

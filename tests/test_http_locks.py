@@ -19,12 +19,6 @@ def user(server: Server) -> str:
 
 
 @pytest.fixture
-def dav(server: Server, user: str) -> Iterator[Dav]:
-    with signed_in(server, user) as dav:
-        yield dav
-
-
-@pytest.fixture
 def folder_dav(folder_server: Server) -> Iterator[Dav]:
     """Where the storage makes no difference."""
     with signed_in(folder_server, awake_user(folder_server)) as dav:

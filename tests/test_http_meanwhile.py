@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,6 @@ from tests.wire import basic, connect, head, read_answer
 @pytest.fixture
 def user(server: Server) -> str:
     return awake_user(server)
-
-
-@pytest.fixture
-def dav(server: Server, user: str) -> Iterator[Dav]:
-    with signed_in(server, user) as dav:
-        yield dav
 
 
 def slow_upload(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpx
 import pytest
 
-from tests.dav import D, Dav, lockinfo, members, signed_in
+from tests.dav import D, Dav, lockinfo, members
 from tests.servers import PASSWORD, Server
 from tests.stores import FolderStore
 from tests.test_interrupted_upload import ANNOUNCED, CHUNKED, LEAVING, chunk
@@ -19,12 +19,6 @@ MIB = 2**20
 OLD = b"what was there before" * 1000
 
 pytestmark = pytest.mark.parametrize("server", ["in_place"], indirect=True)
-
-
-@pytest.fixture
-def dav(server: Server, user: str) -> Iterator[Dav]:
-    with signed_in(server, user) as dav:
-        yield dav
 
 
 def files(server: Server, user: str) -> list[str]:

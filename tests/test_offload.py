@@ -10,9 +10,9 @@ import pytest
 
 from app.dates import http_date
 from app.offload import SMALL_BYTES
-from tests.offloading import OLD, USER, Pair, pair, put_old, requested
+from tests.offloading import OLD, USER, Pair, pair, pair_on_stand_in, put_old, requested
 from tests.s3_bucket import Object
-from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
+from tests.s3_stand_in import StandIn
 from tests.stores import FolderStore, S3Store
 
 _RANDOM = random.Random(4)
@@ -53,11 +53,7 @@ def stand_in() -> Iterator[StandIn]:
 
 @pytest.fixture(scope="module")
 def stand_in_pair(stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    def put(name: str, content: bytes) -> None:
-        stand_in.bucket.fill(f"{USER}/{name}", content=content)
-
-    store = S3Store("stand-in", stand_in.url, ACCESS_KEY, SECRET_KEY, BUCKET)
-    with pair("s3", store, tmp_path_factory.mktemp("offload-stand-in"), put) as found:
+    with pair_on_stand_in(stand_in, tmp_path_factory.mktemp("offload-stand-in")) as found:
         yield found
 
 

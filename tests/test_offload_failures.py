@@ -17,7 +17,7 @@ import pytest
 
 from app.dates import http_date
 from app.storage.s3.presigned import HIDDEN
-from tests.offloading import OLD, USER, Pair, Proxied, nginx, pair, put_old, requested, site
+from tests.offloading import OLD, USER, Pair, Proxied, nginx, pair_on_stand_in, put_old, requested, site
 from tests.s3_faults import Altered, Cut, Fault, Lost, Meanwhile, Refuse
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.servers import ODD_USERS, serving
@@ -189,11 +189,7 @@ def stand_in() -> Iterator[StandIn]:
 
 @pytest.fixture(scope="module")
 def started(stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    def put(name: str, content: bytes) -> None:
-        stand_in.bucket.fill(f"{USER}/{name}", content=content)
-
-    store = S3Store("stand-in", stand_in.url, ACCESS_KEY, SECRET_KEY, BUCKET)
-    with pair("s3", store, tmp_path_factory.mktemp("offload-s3-failures"), put) as found:
+    with pair_on_stand_in(stand_in, tmp_path_factory.mktemp("offload-s3-failures")) as found:
         yield found
 
 

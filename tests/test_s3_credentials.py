@@ -13,12 +13,12 @@ from aiohttp import web
 from app.storage.base import Denied, StartError, Unavailable
 from app.storage.s3.connection import connect
 from app.storage.s3.storages import S3Storages
+from scripts.bench.processes import free_port
 from tests.http_stand_in import answering
 from tests.s3_faults import Refuse
 from tests.s3_opened import opened, settings_for
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.storages import get, names
-from tests.stores import free_port
 
 
 async def test_without_credentials_the_advice_names_what_to_set(

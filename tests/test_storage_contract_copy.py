@@ -65,6 +65,15 @@ async def grow(storage: Storage, below: str, tree: Tree) -> None:
             await put(storage, f"{below}/{name}", content)
 
 
+async def stand(storage: Storage, where: str, what: Tree | bytes | None) -> None:
+    """Store a collection with what is in it, a file, or nothing."""
+    if isinstance(what, bytes):
+        await put(storage, where, what)
+    elif what is not None:
+        await storage.make_collection(path(where))
+        await grow(storage, where, what)
+
+
 async def tree_at(storage: Storage, where: str) -> dict[str, bytes | None]:
     """Return all that lies below a collection."""
     found: dict[str, bytes | None] = {}
@@ -361,11 +370,7 @@ async def test_a_collection_arrives_and_nothing_else_stays(
     storage, target = tried.storage, TARGETS[there]
     await storage.make_collection(path("s"))
     await grow(storage, "s", TREE)
-    if isinstance(target, bytes):
-        await put(storage, "t", target)
-    elif target is not None:
-        await storage.make_collection(path("t"))
-        await grow(storage, "t", target)
+    await stand(storage, "t", target)
     assert await carry(storage, verb, f"s{slash}", f"t{slash}") == []
     assert (await storage.stat(path("t/"))).is_collection
     left = below("s", TREE) if verb == "copy" else {}
@@ -403,11 +408,7 @@ async def test_a_copy_that_is_not_deep_is_an_empty_collection(
     storage = tried.storage
     await storage.make_collection(path("s"))
     await grow(storage, "s", TREE)
-    if isinstance(target, bytes):
-        await put(storage, "t", target)
-    elif target is not None:
-        await storage.make_collection(path("t"))
-        await grow(storage, "t", target)
+    await stand(storage, "t", target)
     assert await copy(storage, "s", "t", deep=False) == []
     assert await tree_at(storage, "") == beside | below("s", TREE) | below("t", {})
     assert await tried.litter() == []

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from scripts.bench.processes import free_port
 from tests.servers import PASSWORD, Server, serving
-from tests.stores import S3Store, free_port
+from tests.stores import S3Store
 from tests.wire import check_answer
 
 

@@ -6,7 +6,6 @@ import base64
 import itertools
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPResponse
@@ -17,10 +16,6 @@ from tests.servers import PASSWORD, Server
 
 PATIENCE = 30.0
 """Seconds that a raw client waits for the server; only a broken one is waited for so long."""
-
-
-_LOCK = '<lockinfo xmlns="DAV:"><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>'
-_UPDATE = '<propertyupdate xmlns="DAV:"><set><prop><a xmlns="urn:a">b</a></prop></set></propertyupdate>'
 
 
 def check_answer(response: httpx.Response) -> None:
@@ -52,22 +47,6 @@ class Answer:
     headers: dict[str, str]
     """By lower-case name."""
     body: bytes
-
-
-def wake(url: str, user: str) -> None:
-    """Take the first lock of a user's root and set its first property, both at once."""
-
-    def send(method: str, body: str, *, to: str) -> httpx.Response:
-        return httpx.request(
-            method, f"{url}/{to}", content=body, auth=(user, PASSWORD), timeout=PATIENCE, trust_env=False
-        )
-
-    send("PUT", "", to="asleep")
-    with ThreadPoolExecutor(2) as threads:
-        lock = threads.submit(send, "LOCK", _LOCK, to="awake")
-        update = threads.submit(send, "PROPPATCH", _UPDATE, to="asleep")
-    assert lock.result().status_code == 201
-    assert update.result().status_code == 207
 
 
 def connect(server: Server) -> socket.socket:

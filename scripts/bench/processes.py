@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -35,6 +36,25 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
         probe.bind(("::1", 0))
         return int(probe.getsockname()[1])
+
+
+def three_free_ports() -> int:
+    """Return a port that is free now together with the next two, in both families. Raises BenchError."""
+    for _ in range(100):
+        first = random.randrange(20000, 30000)
+        if all(_is_free(port) for port in range(first, first + 3)):
+            return first
+    raise BenchError("no three free ports in a row")
+
+
+def _is_free(port: int) -> bool:
+    for family, address in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((address, port))
+            except OSError:
+                return False
+    return True
 
 
 @contextmanager

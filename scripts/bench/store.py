@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import socket
 import subprocess
 import sys
 import uuid
@@ -27,6 +25,7 @@ from scripts.bench.processes import (
     environment,
     free_port,
     running,
+    three_free_ports,
     wait_until_listening,
 )
 from scripts.bench.wire import Wire, expect
@@ -168,7 +167,7 @@ def _named() -> Bucket:
 
 @contextmanager
 def _lab(work: Path) -> Iterator[Bucket]:
-    port = _three_free_ports()
+    port = three_free_ports()
     variables = environment(work) | {"S3_LAB_PORT": str(port)}
     try:
         subprocess.run([_LAB, "up"], env=variables, check=True, stdout=subprocess.DEVNULL)
@@ -192,22 +191,3 @@ def _moto(work: Path) -> Iterator[Bucket]:
         made = _bucket("moto, a stand-in in Python that is the limit itself", f"http://[::1]:{port}", keys)
         made.create()
         yield made
-
-
-def _three_free_ports() -> int:
-    """Return a port that is free together with the next two, in both families."""
-    for _ in range(100):
-        first = random.randrange(20000, 30000)
-        if all(_is_free(port) for port in range(first, first + 3)):
-            return first
-    raise BenchError("no three free ports in a row")
-
-
-def _is_free(port: int) -> bool:
-    for family, address in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")):
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            try:
-                probe.bind((address, port))
-            except OSError:
-                return False
-    return True
