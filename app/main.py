@@ -22,7 +22,8 @@ from app.settings import Settings, SettingsError
 from app.storage.base import StartError, Storages
 from app.storage.folder import FolderStorages
 from app.throttle import Throttle
-from app.users import Users, UsersFileError
+from app.users import Users
+from app.users_file import UsersFileError
 
 
 async def _health(request: Request) -> Response:  # noqa: ARG001  # Starlette calls it with one
