@@ -18,6 +18,10 @@ _SIGNATURE: Final = b"PK\x03\x04"
 _PIECE: Final = 262144
 
 
+class UnknownPacking(BadZip):
+    """A file that is encrypted, or packed by another method than clients use."""
+
+
 async def content(source: Source, member: Member) -> AsyncIterator[bytes]:
     """Yield the unpacked content, in pieces of at most 256 KiB.
 
@@ -25,7 +29,7 @@ async def content(source: Source, member: Member) -> AsyncIterator[bytes]:
     content on must then break off.
     """
     if member.encrypted or member.method not in (STORED, DEFLATED):
-        raise BadZip(f"{member.name!r} is packed in a way that is not known")
+        raise UnknownPacking(f"{member.name!r} is packed in a way that is not known")
     crc, size = 0, 0
     async for piece in _unpacked(source, member):
         crc = zlib.crc32(piece, crc)
