@@ -20,6 +20,7 @@ EXIT_SETTING = 2
 _LATE: Final = {
     "user": "app.commands.user",
     "check": "app.commands.check",
+    "stats": "app.commands.stats",
     "host": "app.host.command",
 }
 """Commands by the module whose `cli` they are, imported when they are needed: the server needs none of the

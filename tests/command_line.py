@@ -24,14 +24,17 @@ class Ran:
         return json.loads(self.out)
 
 
-def zotshelf(*arguments: str, typed: str = "", seconds: float = 60, **variables: str) -> Ran:
+_SECONDS = 120
+
+
+def zotshelf(*arguments: str, typed: str = "", **variables: str) -> Ran:
     """Run `zotshelf` with ZOTSHELF_* and other variables by their full names; `typed` is its input."""
     done = subprocess.run(
         [sys.executable, "-m", "app", *arguments],
         input=typed,
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=_SECONDS,
         env=environment(**variables),
     )
     return Ran(done.returncode, done.stdout, done.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Annotated, Final, TypeAlias, TypeVar
@@ -61,6 +62,8 @@ def collection_at(text: str) -> DavPath:
 
 def run(work: Coroutine[object, object, T]) -> T:
     """Run a command's work; what the store refuses ends in one line and exit code 1."""
+    # The command itself says what failed.
+    logging.getLogger("zotshelf").setLevel(logging.CRITICAL)
     try:
         return asyncio.run(work)
     except (NotFound, NotACollection) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from app.library.names import is_passed_over, parse_name
@@ -27,6 +27,16 @@ class Contents:
     """By key."""
     strangers: list[Entry] = field(default_factory=list)
     """What no client of Zotero has put there."""
+
+    def files(self) -> Iterator[Entry]:
+        """Yield the zips and props."""
+        for attachment in self.attachments.values():
+            yield from filter(None, (attachment.zip, attachment.prop))
+
+    @property
+    def size(self) -> int:
+        """Bytes, of zips and props."""
+        return sum(entry.size for entry in self.files())
 
 
 async def read_contents(

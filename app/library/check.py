@@ -66,12 +66,12 @@ class Report:
 
     @property
     def files(self) -> int:
-        return sum(1 for _ in _files(self.contents))
+        return sum(1 for _ in self.contents.files())
 
     @property
     def size(self) -> int:
         """Bytes, of zips and props."""
-        return sum(entry.size for entry in _files(self.contents))
+        return self.contents.size
 
 
 Seen = Callable[[int], object]
@@ -102,11 +102,6 @@ async def check(
     await each(report.contents.attachments.values(), check_one, AT_ONCE)
     report.findings.sort(key=lambda finding: (finding.problem.value, finding.entry.path.segments))
     return report
-
-
-def _files(contents: Contents) -> Iterator[Entry]:
-    for attachment in contents.attachments.values():
-        yield from filter(None, (attachment.zip, attachment.prop))
 
 
 async def _check(storage: Storage, attachment: Attachment, *, deep: bool) -> list[Finding]:
