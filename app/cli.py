@@ -1,21 +1,48 @@
-"""The command line: arguments in, exit codes out."""
+"""The command line: which command is where, and what wrong settings end in."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from app import __version__
-from app.settings import PREFIX, Settings, SettingsError
+from app.settings import CONFIG, PREFIX, Settings, SettingsError
 
 EXIT_SETTING = 2
 
-# Without rich, whose import takes longer than everything else here.
+_LATE: Final = {
+    "user": "app.commands.user",
+    "check": "app.commands.check",
+    "stats": "app.commands.stats",
+    "host": "app.host.command",
+}
+"""Commands by the module whose `cli` they are, imported when they are needed: the server needs none of the
+memory that they take."""
+
+
+class _Commands(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *_LATE]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _LATE:
+            return super().get_command(ctx, cmd_name)
+        command = get_command(import_module(_LATE[cmd_name]).cli)
+        command.name = cmd_name
+        return command
+
+
+# Without rich's help, whose import takes longer than everything else here.
 cli = typer.Typer(
     name="zotshelf",
+    cls=_Commands,
     help="A WebDAV server for Zotero's file sync that keeps attachments in S3 or in a folder.",
     no_args_is_help=True,
     add_completion=False,
@@ -32,11 +59,16 @@ def _show_version(wanted: bool) -> None:
 
 @cli.callback()
 def _options(
-    version: Annotated[  # its callback does all there is to do
+    config: Annotated[
+        Path | None, typer.Option(help=f"The TOML file with settings. Overrides {CONFIG}.")
+    ] = None,
+    _version: Annotated[  # its callback does all there is to do
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    if config is not None:
+        # Put into the environment, because the application reads its settings there, in every worker.
+        os.environ[CONFIG] = str(config)
 
 
 def _from_setting(name: str) -> str:
@@ -50,7 +82,6 @@ def serve(
     workers: Annotated[int | None, typer.Option(help=_from_setting("workers"))] = None,
 ) -> None:
     """Serve until told to stop, with the settings of the environment."""
-    # Put into the environment, because the application reads its settings there, in every worker.
     for name, value in (("HOST", host), ("PORT", port), ("WORKERS", workers)):
         if value is not None:
             os.environ[PREFIX + name] = str(value)
@@ -59,17 +90,6 @@ def serve(
     from app.serve import run
 
     raise typer.Exit(run(settings))
-
-
-@cli.command(
-    add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
-)
-def host(context: typer.Context) -> None:
-    """Write every configuration file of a host that has only IPv6: nginx, certificates, units, time."""
-    # Imported late, and with all its options: the server needs none of the memory that it takes.
-    from app.host.command import run
-
-    run(context.args, "zotshelf host")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from uvicorn_worker import UvicornWorker
 from app.listen import ListenError, listen_unix
 from app.serve import EXIT_PORT, EXIT_SETTING, connection_options
 from app.settings import Settings, SettingsError
-from app.users import UsersFile, UsersFileError
+from app.users_file import UsersFile, UsersFileError
 
 _HEARTBEAT_SECONDS: Final = 60
 _STOP_MARGIN_SECONDS: Final = 5

@@ -17,12 +17,12 @@ from app.discard import DiscardBody
 from app.dispatch import Dispatch
 from app.logs import configure
 from app.methods.options import dav_classes
-from app.place import FolderPlace
 from app.settings import Settings, SettingsError
-from app.storage.base import StartError, Storages
-from app.storage.folder import FolderStorages
+from app.storage.base import StartError
+from app.storages import open_storages
 from app.throttle import Throttle
-from app.users import Users, UsersFileError
+from app.users import Users
+from app.users_file import UsersFileError
 
 
 async def _health(request: Request) -> Response:  # noqa: ARG001  # Starlette calls it with one
@@ -50,17 +50,6 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
         router = Router([Route("/-/health", _health)], redirect_slashes=False, default=auth)
         discard = DiscardBody(router, settings.discard_size, settings.discard_seconds)
         yield AccessLog(discard, addresses)
-
-
-async def open_storages(settings: Settings) -> Storages:
-    """Open what ZOTSHELF_STORAGE names."""
-    place = settings.place
-    if isinstance(place, FolderPlace):
-        return FolderStorages(place.path, in_place=settings.folder_writes == "in-place")
-    # A folder's server needs none of the memory that the SDK takes.
-    from app.storage.s3.storages import S3Storages
-
-    return await S3Storages.open(settings, place)
 
 
 class Application:

@@ -22,7 +22,8 @@ from app import logs
 from app.listen import ListenError, answers_on, listen, listen_unix
 from app.protocol import HttpProtocol
 from app.settings import Settings
-from app.users import UsersFile, UsersFileError, create_first_user
+from app.users_changes import create_first_user
+from app.users_file import UsersFile, UsersFileError
 
 logger: Final = logging.getLogger("zotshelf.serve")
 

@@ -1,109 +1,25 @@
-"""The users who may sign in: an htpasswd file with bcrypt entries, read again when it changes."""
+"""The users who may sign in: passwords checked against a file that is read again when it changes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import os
-import re
-import secrets
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn, Self
+from typing import Final
 
 import bcrypt
 
-from app.path import RESERVED, is_nameable
+from app.users_file import MAX_PASSWORD_BYTES, Signature, UsersFile
 
 logger: Final = logging.getLogger("zotshelf.users")
 
-FIRST_USER: Final = "zotero"
-MAX_PASSWORD_BYTES: Final = 72  # bcrypt takes no more, and no NUL
-
-_BCRYPT: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
 _THREADS: Final = 2
 _WATCH_SECONDS: Final = 1
-_FIRST_COST: Final = 10
-_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"  # no i, l, o, 0 and 1, which look alike
-_HOW_TO: Final = "make one with 'htpasswd -cB {} NAME', or start 'zotshelf serve' once without it"
-
-
-class UsersFileError(Exception):
-    """The users file cannot be used; the text is one line that says why and how to make one."""
-
-
-class _Signature(NamedTuple):
-    """What tells one state of a file from another."""
-
-    modified: int
-    size: int
-    inode: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Self:
-        return cls(status.st_mtime_ns, status.st_size, status.st_ino)
-
-
-@dataclass(frozen=True, slots=True)
-class UsersFile:
-    """What one reading of the file found."""
-
-    hashes: Mapping[str, bytes]
-    complaints: tuple[str, ...]
-    """One line for every entry that was passed over."""
-    signature: _Signature
-
-    @classmethod
-    def read(cls, path: Path) -> UsersFile:
-        """Read the file. Raises OSError."""
-        with path.open("rb") as file:
-            # Taken before the content: what is written meanwhile then counts as a change.
-            signature = _Signature.of(os.fstat(file.fileno()))
-            hashes, complaints = _parse(file.read())
-        return cls(hashes, complaints, signature)
-
-    @classmethod
-    def check(cls, path: Path) -> UsersFile:
-        """Read a file that must have users. Raises UsersFileError."""
-        try:
-            found = cls.read(path)
-        except OSError as error:
-            _refuse(path, f"cannot be read: {error.strerror}")
-        if not found.hashes:
-            _refuse(path, "has no user with a bcrypt password")
-        return found
-
-
-def _refuse(path: Path, reason: str) -> NoReturn:
-    raise UsersFileError(f"the users file {str(path)!r} {reason}; {_HOW_TO.format(path)}")
-
-
-def _parse(content: bytes) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    hashes: dict[str, bytes] = {}
-    complaints = []
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith(b"#"):
-            continue
-        text = line.decode(errors="backslashreplace")
-        user, _, hashed = text.partition(":")
-        complaint = _complaint(user, hashed.strip(), known=user in hashes)
-        if complaint:
-            complaints.append(f"line {number}, user {user!r}: {complaint}")
-        else:
-            hashes[user] = hashed.strip().encode()
-    return hashes, tuple(complaints)
-
-
-def _complaint(user: str, hashed: str, *, known: bool) -> str | None:
-    if not is_nameable(user) or user == RESERVED:
-        return "no folder can have this name"
-    if not _BCRYPT.fullmatch(hashed):
-        return "not a bcrypt password as 'htpasswd -B' writes it"
-    return "the user stands further up already, and the first entry counts" if known else None
+_LOWEST_COST: Final = 10
+"""What an unknown user costs where there is no known one."""
 
 
 class Users:
@@ -159,7 +75,7 @@ class Users:
                 logger.info("the users file was read again: %d users", len(found.hashes))
 
     def _read_if_changed(self) -> UsersFile | None:
-        if not self._broken and _Signature.of(self._path.stat()) == self._signature:
+        if not self._broken and Signature.of(self._path.stat()) == self._signature:
             return None
         return UsersFile.read(self._path)
 
@@ -183,37 +99,5 @@ def _matches(password: bytes, hashed: bytes) -> bool:
 
 def _hash_of_nobody(hashes: Mapping[str, bytes]) -> bytes:
     """Return a hash that no password has, as costly to check as the costliest of `hashes`."""
-    cost = max((int(hashed[4:6]) for hashed in hashes.values()), default=_FIRST_COST)
+    cost = max((int(hashed[4:6]) for hashed in hashes.values()), default=_LOWEST_COST)
     return bcrypt.gensalt(cost) + b"." * 31
-
-
-def create_first_user(path: Path) -> tuple[str, str]:
-    """Make the users file with one user and return that user's name and password.
-
-    The file comes into being whole, readable by its owner only. Raises FileExistsError when there is
-    one already, and UsersFileError when it cannot be written.
-    """
-    password = "-".join("".join(secrets.choice(_ALPHABET) for _ in range(5)) for _ in range(4))
-    # '2y' is how htpasswd spells the same algorithm, and all that some versions of it take.
-    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(_FIRST_COST)).replace(b"$2b$", b"$2y$", 1)
-    try:
-        _write_new(path, b"%s:%s\n" % (FIRST_USER.encode(), hashed))
-    except FileExistsError:
-        raise
-    except OSError as error:
-        _refuse(path, f"cannot be made: {error.strerror}")
-    return FIRST_USER, password
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-        # A rename would replace a file that somebody else has just made; a link does not.
-        os.link(file.name, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -12,7 +12,7 @@ import pytest
 from app import serve
 from app.main import opened
 from app.settings import S3Place, Settings
-from app.users import create_first_user
+from app.users_changes import create_first_user
 from tests.aws_templates import (
     BUCKET,
     CONTAINER,

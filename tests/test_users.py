@@ -12,7 +12,9 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from app.users import Users, UsersFileError, create_first_user
+from app.users import Users
+from app.users_changes import create_first_user
+from app.users_file import UsersFileError
 
 
 def _entry(user: str, password: str, prefix: bytes = b"2b") -> str:
@@ -148,7 +150,7 @@ async def test_a_file_without_users_is_refused_with_what_to_do(
     text = str(caught.value)
     assert str(path) in text
     assert reason in text
-    assert f"htpasswd -cB {path} NAME" in text
+    assert "zotshelf user add NAME" in text
     assert "\n" not in text
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NoReturn, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -112,15 +112,6 @@ def _spelled(name: str, value: Any) -> list[str]:
     return [word for one in values for word in (flag(name), str(one))]
 
 
-def run(arguments: Sequence[str], name: str) -> NoReturn:
-    """Run the command that is called `name`, and end with its exit code."""
-    # Without rich, as `zotshelf` itself.
-    cli = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    cli.command()(_command())
-    cli(list(arguments), prog_name=name)
-    raise SystemExit(0)
-
-
 def _command() -> Callable[..., None]:
     """Return the function that Typer makes the command of, with a parameter for each field of Options."""
 
@@ -203,3 +194,8 @@ def _metavar(name: str, field: FieldInfo) -> str:
         if get_origin(kind) is Literal:
             return "|".join(get_args(kind))
     return "NUMBER" if field.annotation is int else name.rpartition("_")[2].upper()
+
+
+# Without rich, as `zotshelf` itself.
+cli: Final = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+cli.command()(_command())

@@ -7,7 +7,7 @@ from typing import Any, Final
 from app.host.options import Options
 from app.host.render import Template
 from app.place import USER, S3Place
-from app.users import FIRST_USER
+from app.users_changes import FIRST_USER
 
 _SHUTDOWN_SECONDS: Final = 120
 _HOMES: Final = ("/home/", "/root/", "/run/user/")

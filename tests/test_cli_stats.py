@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import os
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.attachments import zipped
+from tests.command_line import zotshelf
+from tests.libraries import fill
+from tests.stores import FolderStore, S3Store, Store
+
+FILES = {
+    "PAPER222": {"Müller 2020.PDF": bytes(3000)},
+    "PAPER333": {"short.pdf": b"x"},
+    "SNAP2222": {"index.html": b"<p>", "pictures/large.png": os.urandom(5000)},
+    "README22": {"README": b"text"},
+    "ENCDD222": {"TcO8bGxlci5lcHVi%ZB64": b"epub"},
+}
+KINDS = {"pdf": 2, "web snapshot": 1, "no ending": 1, "epub": 1, "unknown": 1}
+
+
+def _library() -> dict[str, bytes]:
+    files = {"BADZZZ22.zip": b"no zip", "ALNE2222.prop": b"1", "notes.txt": b"?"}
+    for key, content in FILES.items():
+        made = zipped(content, next(iter(content)))
+        files |= {f"{key}.zip": made.zip, f"{key}.prop": made.prop}
+    return files
+
+
+@pytest.fixture(params=["folder", "moto", "ceph"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return FolderStore(tmp_path / "data")
+    found: S3Store = request.getfixturevalue(f"{request.param}_store")
+    return found
+
+
+def test_a_library_in_figures(store: Store) -> None:
+    user = uuid.uuid4().hex
+    files = _library()
+    fill(store, user, files)
+    ran = zotshelf("stats", "--user", user, "--json", "--top", "2", **store.environment)
+    assert (ran.code, ran.err) == (0, "")
+    found = ran.json
+    assert found["attachments"] == 7
+    assert found["bytes"] == sum(map(len, files.values())) - 1
+    assert {kind: share["number"] for kind, share in found["kinds"].items()} == KINDS
+    assert next(iter(found["kinds"])) == "web snapshot"
+    assert sum(share["size"] for share in found["kinds"].values()) == sum(
+        len(content) for name, content in files.items() if name.endswith(".zip")
+    )
+    assert sum(share["number"] for share in found["months"].values()) == 6
+    assert found["largest"][0] == found["largest"][0] | {"key": "SNAP2222", "name": "index.html"}
+    assert len(found["newest"]) == 2
+
+
+def test_months_and_the_newest_go_by_the_time_of_the_file(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "data")
+    fill(store, "ann", _library())
+    for number, name in enumerate(sorted((store.path / "ann/zotero").glob("*.zip"))):
+        when = datetime(2024, 1 + number // 2, 5, tzinfo=UTC).timestamp()
+        os.utime(name, (when, when))
+    found = zotshelf("stats", "--user", "ann", "--json", "--top", "1", **store.environment).json
+    assert {month: share["number"] for month, share in found["months"].items()} == {
+        "2024-01": 2,
+        "2024-02": 2,
+        "2024-03": 2,
+    }
+    assert found["newest"][0]["key"] in {"README22", "SNAP2222"}
+
+
+def test_the_tables_name_files_as_people_know_them(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "data")
+    fill(store, "ann", _library())
+    said = zotshelf("stats", "--user", "ann", COLUMNS="100", **store.environment).out
+    assert said.startswith("7 attachments, ")
+    assert "Müller.epub" in said
+    assert "Müller 2020.PDF" in said
