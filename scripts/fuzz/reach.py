@@ -1,9 +1,10 @@
-"""Which lines of a module's functions have run. Tracing is slow, so that it is asked for only now and then."""
+"""Which lines of a module's functions have run. Tracing is slow: it is for a part of the inputs."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any, NamedTuple
 
@@ -65,8 +66,8 @@ class Reach:
 
 
 def _lines_of(module: ModuleType) -> Iterator[int]:
-    with open(module.__file__ or "", encoding="utf-8") as source:
-        whole = compile(source.read(), module.__file__ or "", "exec")
+    file = Path(module.__file__ or "")
+    whole = compile(file.read_text(encoding="utf-8"), file, "exec")
     for code in _functions(whole):
         for _, _, line in code.co_lines():
             # The line of `def` itself is never an event.

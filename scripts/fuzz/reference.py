@@ -76,7 +76,8 @@ def _read_one(stream: bytes, position: int, requests: list[Request]) -> int | No
     """Add the request that begins at `position`; return where it ends, None if that has not come."""
     line = _LINE.match(stream, position)
     if line is None:
-        if b"\n" not in stream[position:]:
+        # What is no request line may be refused only when its head is there.
+        if b"\r\n\r\n" not in stream[position:]:
             return None
         raise MalformedError
     request = Request(line[1], line[2])
@@ -112,7 +113,7 @@ def _read_fields(stream: bytes, position: int, headers: list[tuple[bytes, bytes]
     while not stream.startswith(b"\r\n", position):
         found = _FIELD.match(stream, position)
         if found is None:
-            if b"\n" in stream[position:]:
+            if b"\r\n\r\n" in stream[position:]:
                 raise MalformedError
             return position, False
         headers.append((found[1].lower(), found[2]))

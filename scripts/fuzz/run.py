@@ -12,18 +12,20 @@ from random import Random
 from types import FrameType
 from typing import Final
 
-from scripts.fuzz.mutation import Mutator
+from scripts.fuzz.mutation import LONGEST, Mutator
 from scripts.fuzz.reach import Reach, Reached
 from scripts.fuzz.target import Target
 
 SLOW_SECONDS: Final = 0.5
 """How much processor time one input may take; the longest that pass take a tenth of it."""
-_HANG_SECONDS: Final = 20
+HANG_SECONDS: Final = 20
 _MODELS: Final = 4
 """Every so many inputs one is built from a model."""
 _TRACED: Final = 16
 """Every so many inputs one is traced; all are until nothing new has been reached for a while."""
 _ALL_TRACED: Final = 400
+_LONG: Final = 20_000
+"""Inputs of so many bytes are never traced: of those the time is what matters."""
 _MOST_FINDINGS: Final = 5
 
 
@@ -68,7 +70,7 @@ def fuzz(target: Target, inputs: int, seed: int) -> Result:
                 break
             data = b"" if number % _MODELS == 0 else _next(target, mutator, number)
             call = _call(target, random, data, model=number % _MODELS == 0)
-            traced = number < _ALL_TRACED or number % _TRACED == 1
+            traced = (number < _ALL_TRACED or number % _TRACED == 1) and len(data) < _LONG
             result.inputs += 1
             _try(result, call, data, mutator, reach if traced else None)
     result.seconds = time.perf_counter() - started
@@ -83,9 +85,15 @@ def replay(target: Target, data: bytes) -> None:
 
 
 def _next(target: Target, mutator: Mutator, number: int) -> bytes:
-    # The examples themselves come first, so that a short run has them all.
+    # The examples come first, and each word over and over, so that a short run has them all.
     plain = number - number // _MODELS - 1
-    return target.seeds[plain] if plain < len(target.seeds) else mutator.make()
+    if plain < len(target.seeds):
+        return target.seeds[plain]
+    plain -= len(target.seeds)
+    if plain < len(target.words):
+        word = target.words[plain]
+        return (word * (LONGEST // len(word) + 1))[:LONGEST]
+    return mutator.make()
 
 
 def _call(target: Target, random: Random, data: bytes, *, model: bool) -> Callable[[], None]:
@@ -98,7 +106,7 @@ def _try(
     try:
         if reach is None:
             result.slowest = max(result.slowest, _timed(call))
-        elif reach.run(lambda: _within(_HANG_SECONDS, call)) and data:
+        elif reach.run(lambda: _within(HANG_SECONDS, call)) and data:
             mutator.keep(data)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
@@ -120,7 +128,7 @@ def _timed(call: Callable[[], None]) -> float:
 
 def _clocked(call: Callable[[], None]) -> float:
     before = time.thread_time()
-    _within(_HANG_SECONDS, call)
+    _within(HANG_SECONDS, call)
     return time.thread_time() - before
 
 
@@ -135,7 +143,7 @@ def _within(seconds: int, call: Callable[[], None]) -> None:
 @contextmanager
 def _alarm() -> Iterator[None]:
     def ring(number: int, frame: FrameType | None) -> None:
-        raise HangError(f"not done within {_HANG_SECONDS} s")
+        raise HangError(f"not done within {HANG_SECONDS} s")
 
     before = signal.signal(signal.SIGALRM, ring)
     try:

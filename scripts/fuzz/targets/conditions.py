@@ -25,7 +25,19 @@ class EntityTags(Target):
     name = "tags"
     modules = (conditions_module, headers_module)
     seeds = (
-        *(b"*", b'"a"', b'W/"a"', b'""', b'"a", W/"b,c"', b'"a", ,"b",', b"", b"a", b'"a" "b"', b'*, "a"', b"**"),
+        *(
+            b"*",
+            b'"a"',
+            b'W/"a"',
+            b'""',
+            b'"a", W/"b,c"',
+            b'"a", ,"b",',
+            b"",
+            b"a",
+            b'"a" "b"',
+            b'*, "a"',
+            b"**",
+        ),
         *(b'"a"\n"b"', b'w/"a"', b'"a b"', b",", b"'a'", b'"' + b"x" * 500 + b'"'),
     )
     words = (b'"a"', b'W/"a"', b'"', b"*", b", ", b"W/")
@@ -63,9 +75,7 @@ class EntityTags(Target):
 
     def _check_verdict(self, random: Random, tags: tuple[EntityTag, ...], value: bytes) -> None:
         etag = random.choice((*(tag.tag for tag in tags), '"other"'))
-        entry = random.choice(
-            (None, Entry(DavPath(("a",)), False, size=1, modified=1_000_000, etag=etag))
-        )
+        entry = random.choice((None, Entry(DavPath(("a",)), False, size=1, modified=1_000_000, etag=etag)))
         name = random.choice((b"if-match", b"if-none-match"))
         moment = random.choice((999_999, 1_000_000, 1_000_001))
         dated = random.choice((b"if-modified-since", b"if-unmodified-since"))
@@ -105,8 +115,19 @@ class Dates(Target):
     name = "date"
     modules = (dates_module,)
     seeds = (
-        *(b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sunday, 06-Nov-94 08:49:37 GMT", b"Sun Nov  6 08:49:37 1994", b""),
-        *(b"yesterday", b"Sun, 06 Nov 99999 08:49:37 GMT", b"32 Foo 1994 25:61:61", b"0", b"Sun, 06 Nov 1994"),
+        *(
+            b"Sun, 06 Nov 1994 08:49:37 GMT",
+            b"Sunday, 06-Nov-94 08:49:37 GMT",
+            b"Sun Nov  6 08:49:37 1994",
+            b"",
+        ),
+        *(
+            b"yesterday",
+            b"Sun, 06 Nov 99999 08:49:37 GMT",
+            b"32 Foo 1994 25:61:61",
+            b"0",
+            b"Sun, 06 Nov 1994",
+        ),
         *(b"Thu, 01 Jan 1970 00:00:00 +9999", b"Sun, 06 Nov 1994 08:49:60 GMT", b"1 2 3 4 5 6 7 8"),
     )
     words = (b"GMT", b"Nov", b"Feb 29", b"-0000", b"+2400", b"00:00:00", b"99999", b", ", b":", b"-")

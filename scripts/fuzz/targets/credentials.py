@@ -33,9 +33,27 @@ class Credentials(Target):
     name = "basic"
     modules = (module,)
     seeds = (
-        *(b"Basic " + base64.b64encode(pair) for pair in (b"a:b", b"a:b:c", b"\xc3\xa9:\xff", b":b", b"a:", b"ab", b"")),
-        *(b"Basic", b"", b"Basic ", b"basic  YTpi", b"Bearer YTpi", b"Basic YTpi=", b"Basic YTpi====", b"Basic Y T p i"),
-        *(b"Basic YTpi\nBasic YTpi", b"Basic " + b"YTpi" * 2000, b"Digest username=a", b"Basic YTp_", b"Basic \xff"),
+        *(
+            b"Basic " + base64.b64encode(pair)
+            for pair in (b"a:b", b"a:b:c", b"\xc3\xa9:\xff", b":b", b"a:", b"ab", b"")
+        ),
+        *(
+            b"Basic",
+            b"",
+            b"Basic ",
+            b"basic  YTpi",
+            b"Bearer YTpi",
+            b"Basic YTpi=",
+            b"Basic YTpi====",
+            b"Basic Y T p i",
+        ),
+        *(
+            b"Basic YTpi\nBasic YTpi",
+            b"Basic " + b"YTpi" * 2000,
+            b"Digest username=a",
+            b"Basic YTp_",
+            b"Basic \xff",
+        ),
         b"Basic " + base64.b64encode(b"a:wrong"),
     )
     words = (b"Basic ", b"=", b"YTpi", b"Og==", b"+", b"_", b"Bearer ")

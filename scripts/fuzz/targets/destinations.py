@@ -27,12 +27,47 @@ class Destinations(Target):
     name = "destination"
     modules = (module,)
     seeds = (
-        *(b"/dav/a", b"http://dav.example.org:8080/dav/a%20b/", b"//dav.example.org:8080//dav/a", b"/a?b", b"/a#b"),
-        *(b"https://dav.example.org:8080/a", b"http://other.example.org/dav/a", b"http://[::1]:8080/a", b"http://[::1/"),
-        *(b"http://ann:secret@dav.example.org:8080/a", b"mailto:a@b", b"/dav/../a", b"/%2e%2e/a", b"a/b", b""),
-        *(b"HTTP://DAV.example.org.:8080/a", b"/.zotshelf/x", b"/a\tb", b"http:///a", b"http://dav.example.org:8080"),
+        *(
+            b"/dav/a",
+            b"http://dav.example.org:8080/dav/a%20b/",
+            b"//dav.example.org:8080//dav/a",
+            b"/a?b",
+            b"/a#b",
+        ),
+        *(
+            b"https://dav.example.org:8080/a",
+            b"http://other.example.org/dav/a",
+            b"http://[::1]:8080/a",
+            b"http://[::1/",
+        ),
+        *(
+            b"http://ann:secret@dav.example.org:8080/a",
+            b"mailto:a@b",
+            b"/dav/../a",
+            b"/%2e%2e/a",
+            b"a/b",
+            b"",
+        ),
+        *(
+            b"HTTP://DAV.example.org.:8080/a",
+            b"/.zotshelf/x",
+            b"/a\tb",
+            b"http:///a",
+            b"http://dav.example.org:8080",
+        ),
     )
-    words = (b"http://", b"https://", b"dav.example.org", b":8080", b"@", b"?", b"#", b"[::1]", b"/dav", b"//")
+    words = (
+        b"http://",
+        b"https://",
+        b"dav.example.org",
+        b":8080",
+        b"@",
+        b"?",
+        b"#",
+        b"[::1]",
+        b"/dav",
+        b"//",
+    )
 
     def check(self, data: bytes) -> None:
         for base in _BASES:
@@ -62,10 +97,14 @@ class Destinations(Target):
     def check_model(self, random: Random) -> None:
         names = [name for name in (choose_text(random, ALPHABET) for _ in range(3)) if name.strip(".")]
         path = DavPath(("dav", *names), slash=random.random() < 0.5)
-        host = random.choice(("dav.example.org:8080", "DAV.Example.org.:8080", "[2001:db8:0::1]", "localhost"))
+        host = random.choice(
+            ("dav.example.org:8080", "DAV.Example.org.:8080", "[2001:db8:0::1]", "localhost")
+        )
         known = "[2001:DB8::1]" if "[" in host else host
         url = f"{random.choice(('http:', 'https:', 'HTTP:', ''))}//{host}{path.href()}"
         headers = Headers([(b"host", b"inner"), (b"x-forwarded-host", known.encode())])
         assert local_path(url, headers, ("dav",)) == DavPath(tuple(names)), "not as it was written"
         assert local_path(path.href(), headers, ("dav",)) == DavPath(tuple(names))
-        assert local_path(url, Headers([(b"host", b"evil.example.org")]), ("dav",)) is None, "another server's"
+        assert local_path(url, Headers([(b"host", b"evil.example.org")]), ("dav",)) is None, (
+            "another server's"
+        )

@@ -29,7 +29,21 @@ class Lengths(Target):
 
     name = "length"
     modules = (module,)
-    seeds = (b"0", b"12", b"9" * 19, b"9" * 20, b"", b"+5", b"-5", b" 5 ", b"5, 5", b"5\n5", b"5_0", b"0x10", b"\xb2")
+    seeds = (
+        b"0",
+        b"12",
+        b"9" * 19,
+        b"9" * 20,
+        b"",
+        b"+5",
+        b"-5",
+        b" 5 ",
+        b"5, 5",
+        b"5\n5",
+        b"5_0",
+        b"0x10",
+        b"\xb2",
+    )
     words = (b"0", b"00", b"1", b"_", b"+")
 
     def check(self, data: bytes) -> None:
@@ -64,7 +78,15 @@ class Words(Target):
     modules = (module,)
     seeds = (
         *(b"0", b"1", b"infinity", b"Infinity", b"2", b"", b"0\n0", b"T", b"f", b"TF", b"Second-60"),
-        *(b"Infinite, Second-4100000000", b"Second-" + b"9" * 30, b"x", b"<urn:uuid:1>", b"<>", b"<a b>", b"<a"),
+        *(
+            b"Infinite, Second-4100000000",
+            b"Second-" + b"9" * 30,
+            b"x",
+            b"<urn:uuid:1>",
+            b"<>",
+            b"<a b>",
+            b"<a",
+        ),
     )
     words = (b"Second-", b"Infinite", b"infinity", b"noroot", b"<", b">", b"T", b"F", b", ")
 

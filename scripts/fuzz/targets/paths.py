@@ -36,8 +36,25 @@ class Paths(Target):
     name = "path"
     modules = (module,)
     seeds = (
-        *(b"/", b"", b"/zotero/ABCD2345.zip", b"//a///b//", b"/a%20b", b"/%F0%9F%93%9A/x.prop", b"/a+b&c=d;e"),
-        *(b"/.zotshelf/journal", b"/a/../b", b"/%2e%2e/x", b"/a%2Fb", b"/a%00b", b"/%E2%80%A8", b"*", b"/%zz"),
+        *(
+            b"/",
+            b"",
+            b"/zotero/ABCD2345.zip",
+            b"//a///b//",
+            b"/a%20b",
+            b"/%F0%9F%93%9A/x.prop",
+            b"/a+b&c=d;e",
+        ),
+        *(
+            b"/.zotshelf/journal",
+            b"/a/../b",
+            b"/%2e%2e/x",
+            b"/a%2Fb",
+            b"/a%00b",
+            b"/%E2%80%A8",
+            b"*",
+            b"/%zz",
+        ),
         *(b"/" + b"x" * 255, b"/x" * 100, b"/e%CC%81/", b"/%C0%AE", b"/caf\xc3\xa9"),
     )
     words = (b"%2e%2e", b"/../", b"/./", b"%2f", b"%5c", b"%c2%85", b"%ed%a0%80", b".zotshelf", b"%25")

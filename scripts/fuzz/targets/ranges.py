@@ -6,10 +6,10 @@ import re
 from random import Random
 
 from app import byte_range as range_module
+from app import headers as headers_module
 from app.byte_range import ByteRange
 from app.headers import Headers, byte_range
 from scripts.fuzz.target import Target
-
 
 
 def _spanned(first: int | None, last: int | None, size: int) -> tuple[int, int] | None:
@@ -23,10 +23,17 @@ def _spanned(first: int | None, last: int | None, size: int) -> tuple[int, int] 
 
 class Ranges(Target):
     name = "range"
-    modules = (range_module,)
+    modules = (range_module, headers_module)
     seeds = (
         *(b"bytes=0-0", b"bytes=5-", b"bytes=-5", b"bytes=-0", b"Bytes= 2-3 ", b"bytes=5-2", b"bytes=-"),
-        *(b"bytes=0-1,3-4", b"items=0-1", b"bytes=a-b", b"", b"bytes=" + b"9" * 30 + b"-", b"bytes=0-0\nbytes=1-1"),
+        *(
+            b"bytes=0-1,3-4",
+            b"items=0-1",
+            b"bytes=a-b",
+            b"",
+            b"bytes=" + b"9" * 30 + b"-",
+            b"bytes=0-0\nbytes=1-1",
+        ),
     )
     words = (b"bytes=", b"-", b",", b"0-", b"-1", b"\xb2", b"9999999999999999999")
 
@@ -37,7 +44,9 @@ class Ranges(Target):
             return
         assert len(lines) == 1, "two ranges taken for one"
         assert found.first is not None or found.last is not None
-        written = f"bytes={'' if found.first is None else found.first}-{'' if found.last is None else found.last}"
+        written = (
+            f"bytes={'' if found.first is None else found.first}-{'' if found.last is None else found.last}"
+        )
         sent = re.sub(r"[ \t]", "", data.decode("latin-1")).lower()
         assert re.sub(r"(?<=[=-])0+(?=\d)", "", sent) == written, "not what was sent"
         for size in (0, 1, 2, 10, 2**40):

@@ -34,23 +34,74 @@ SMUGGLED = (
     *(
         _post(b"Transfer-Encoding: " + coding, body=_ENDED + _HIDDEN)
         for coding in (
-            *(b"xchunked", b"identity", b"chunked, identity", b"identity, chunked", b"gzip, chunked", b"CHUNKED"),
-            *(b"\tchunked", b"\x0bchunked", b"chunked\r\nTransfer-Encoding: x", b"x\r\nTransfer-Encoding: chunked"),
-            *(b"\r\n chunked", b'"chunked"', b"chunked;q=1", b",chunked", b"chunked,", b"", b"chunked chunked"),
+            *(
+                b"xchunked",
+                b"identity",
+                b"chunked, identity",
+                b"identity, chunked",
+                b"gzip, chunked",
+                b"CHUNKED",
+            ),
+            *(
+                b"\tchunked",
+                b"\x0bchunked",
+                b"chunked\r\nTransfer-Encoding: x",
+                b"x\r\nTransfer-Encoding: chunked",
+            ),
+            *(
+                b"\r\n chunked",
+                b'"chunked"',
+                b"chunked;q=1",
+                b",chunked",
+                b"chunked,",
+                b"",
+                b"chunked chunked",
+            ),
         )
     ),
     *(
         _post(b"Content-Length: " + length, body=b"12345" + _HIDDEN)
         for length in (
-            *(b"5, 5", b"5, 6", b"+5", b" 5", b"5 ", b"\t5", b"05", b"5\r\nContent-Length: 5", b"0x5", b"5_", b"-5"),
+            *(
+                b"5, 5",
+                b"5, 6",
+                b"+5",
+                b" 5",
+                b"5 ",
+                b"\t5",
+                b"05",
+                b"5\r\nContent-Length: 5",
+                b"0x5",
+                b"5_",
+                b"-5",
+            ),
             *(b"5\r\nContent-Length: 6", b"", b"18446744073709551621", b"5;", b"5.0", b"5\r\n 6", b"\xb5"),
         )
     ),
     *(
         _post(_CHUNKED, body=size + b"abc\r\n" + _ENDED + _HIDDEN)
         for size in (
-            *(b"3\r\n", b"3;a=b\r\n", b'3;a="b"\r\n', b"3;a\n", b"3;\r\n", b"3\n", b"003\r\n", b"0x3\r\n", b" 3\r\n"),
-            *(b"3 \r\n", b"+3\r\n", b"-3\r\n", b"10000000000000003\r\n", b"3\r\r\n", b"3;a\rb\r\n", b"\r\n", b"g\r\n"),
+            *(
+                b"3\r\n",
+                b"3;a=b\r\n",
+                b'3;a="b"\r\n',
+                b"3;a\n",
+                b"3;\r\n",
+                b"3\n",
+                b"003\r\n",
+                b"0x3\r\n",
+                b" 3\r\n",
+            ),
+            *(
+                b"3 \r\n",
+                b"+3\r\n",
+                b"-3\r\n",
+                b"10000000000000003\r\n",
+                b"3\r\r\n",
+                b"3;a\rb\r\n",
+                b"\r\n",
+                b"g\r\n",
+            ),
         )
     ),
     _post(_CHUNKED, body=b"3\r\nabc\n0\r\n\r\n" + _HIDDEN),
@@ -99,8 +150,26 @@ class Streams(Target):
         b"x" * 65000,
     )
     words = (
-        *(b"\r\n", b"\n", b"\r", b"\r\n\r\n", b": ", b" ", b"\t", b"0\r\n\r\n", b"3\r\nabc\r\n", b";a=b", b"Host: a\r\n"),
-        *(b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"chunked", b"identity", b"Connection: close\r\n"),
+        *(
+            b"\r\n",
+            b"\n",
+            b"\r",
+            b"\r\n\r\n",
+            b": ",
+            b" ",
+            b"\t",
+            b"0\r\n\r\n",
+            b"3\r\nabc\r\n",
+            b";a=b",
+            b"Host: a\r\n",
+        ),
+        *(
+            b"Content-Length: 5\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"chunked",
+            b"identity",
+            b"Connection: close\r\n",
+        ),
         *(b"HTTP/1.1", b"HTTP/1.0", b"GET ", b"POST ", b"Upgrade: h2c\r\nConnection: upgrade\r\n", _HIDDEN),
         b"Expect: 100-continue\r\n",
     )
@@ -209,18 +278,19 @@ class _Connection:
         for piece in pieces:
             if not transport.closed:
                 protocol.data_received(piece)
-                await self._settle()
+                await self._settle(protocol)
         if not transport.closed:
             assert protocol._timer or protocol.timeout_keep_alive_task or protocol._in_body, "waits for ever"
         protocol._unset_keepalive_if_required()
         protocol.connection_lost(None)
-        await self._settle()
+        await self._settle(protocol)
         assert not self._state.tasks, "a request without an end"
         assert b" 500 " not in transport.written[:20], transport.written
         return list(self._seen)
 
-    async def _settle(self) -> None:
-        for _ in range(8):
+    async def _settle(self, protocol: HttpProtocol) -> None:
+        """Let all that has come be answered."""
+        for _ in range(8 + 4 * len(protocol.pipeline)):
             await asyncio.sleep(0)
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:

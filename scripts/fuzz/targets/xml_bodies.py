@@ -34,10 +34,12 @@ _MOST_PROPERTIES: Final = 32_000_000
 _NAMES: Final = "abcé_"
 _TEXT: Final = "ab <&>\"'\n\t\ré本📚]]"
 
-_PROPFIND: Final = b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><a/></prop></propfind>'
+_PROPFIND: Final = (
+    b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><a/></prop></propfind>'
+)
 _UPDATE: Final = (
-    b'<D:propertyupdate xmlns:D="DAV:" xml:lang="en"><D:set><D:prop><x:a xmlns:x="urn:x" y="1">t<b/>&lt;</x:a>'
-    b"</D:prop></D:set><D:remove><D:prop><D:b/></D:prop></D:remove></D:propertyupdate>"
+    b'<D:propertyupdate xmlns:D="DAV:" xml:lang="en"><D:set><D:prop><x:a xmlns:x="urn:x" y="1">t<b/>'
+    b"&lt;</x:a></D:prop></D:set><D:remove><D:prop><D:b/></D:prop></D:remove></D:propertyupdate>"
 )
 _LOCK: Final = (
     b'<D:lockinfo xmlns:D="DAV:"><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype>'
@@ -73,15 +75,30 @@ class XmlBodies(Target):
         *(_PROPFIND, _UPDATE, _LOCK, b"", b"<", b"not XML", _PROPFIND.replace(b"utf-8", b"utf-7")),
         b'<propfind xmlns="DAV:"><allprop/><include><a/></include></propfind>',
         b'<propfind xmlns="DAV:"><propname/></propfind>',
-        *(b'<propfind xmlns="DAV:"><allprop/><allprop/></propfind>', b'<propfind xmlns="DAV:"><prop/></propfind>'),
+        *(
+            b'<propfind xmlns="DAV:"><allprop/><allprop/></propfind>',
+            b'<propfind xmlns="DAV:"><prop/></propfind>',
+        ),
         b'<propfind xmlns="DAV:"/>',
         b'<propfind xmlns="DAV:"><prop>' + b"<a>" * 200 + b"</a>" * 200 + b"</prop></propfind>",
-        b'<!DOCTYPE p [<!ENTITY a "b"><!ENTITY c "&a;&a;">]><propfind xmlns="DAV:"><prop><a>&c;</a></prop></propfind>',
+        b'<!DOCTYPE p [<!ENTITY a "b"><!ENTITY c "&a;&a;">]>'
+        b'<propfind xmlns="DAV:"><prop><a>&c;</a></prop></propfind>',
         b'<!DOCTYPE p SYSTEM "http://[::1]:1/"><propfind xmlns="DAV:"><allprop/></propfind>',
         b'<!DOCTYPE p [<!ENTITY a SYSTEM "file:///etc/passwd">]><propfind xmlns="DAV:"><allprop/></propfind>',
+        b'<propertyupdate xmlns="DAV:" xmlns:x="'
+        + b"u" * 20000
+        + b'"><remove><prop>'
+        + b"<x:a/>" * 2000
+        + b"</prop></remove></propertyupdate>",
         b'<propfind xmlns="DAV:" xmlns:x="' + b"u" * 2000 + b'"><prop><x:a/></prop></propfind>',
-        b'<propfind xmlns="DAV:"><prop>' + b"".join(b"<a%d/>" % n for n in range(1500)) + b"</prop></propfind>",
-        *(_PROPFIND.decode().encode("utf-16"), codecs.BOM_UTF8 + _PROPFIND, _PROPFIND.replace(b"utf-8", b"utf-16")),
+        b'<propfind xmlns="DAV:"><prop>'
+        + b"".join(b"<a%d/>" % n for n in range(2000))
+        + b"</prop></propfind>",
+        *(
+            _PROPFIND.decode().encode("utf-16"),
+            codecs.BOM_UTF8 + _PROPFIND,
+            _PROPFIND.replace(b"utf-8", b"utf-16"),
+        ),
         _PROPFIND.replace(b"utf-8", b"iso-8859-1").replace(b"<a/>", b"<\xe9/>"),
         *(_PROPFIND.replace(b"utf-8", b"us-ascii"), _PROPFIND.replace(b"utf-8", b"unicode_escape")),
         b"<?p i?><!--c-->" + _PROPFIND[38:] + b"<!--d--><?e?>",
@@ -92,12 +109,26 @@ class XmlBodies(Target):
     )
     words = (
         *(b"<a/>", b"<a>", b"</a>", b"<D:prop>", b"</D:prop>", b'xmlns:x="urn:x"', b'xmlns=""', b"<x:a/>"),
-        *(b"<!DOCTYPE a>", b"<!ENTITY a 'b'>", b"&a;", b"&#x0;", b"&#65;", b"<![CDATA[", b"]]>", b"<!--", b"-->"),
+        *(
+            b"<!DOCTYPE a>",
+            b"<!ENTITY a 'b'>",
+            b"&a;",
+            b"&#x0;",
+            b"&#65;",
+            b"<![CDATA[",
+            b"]]>",
+            b"<!--",
+            b"-->",
+        ),
         *(b'encoding="utf-7"', b"utf-16", b'xml:lang="de"', b"<?p i?>", b'a="b" ', b"{", b"}", b"{DAV:}"),
     )
 
     def check(self, data: bytes) -> None:
-        parsers: tuple[Callable[[bytes], object], ...] = (parse_propfind, parse_propertyupdate, parse_lockinfo)
+        parsers: tuple[Callable[[bytes], object], ...] = (
+            parse_propfind,
+            parse_propertyupdate,
+            parse_lockinfo,
+        )
         results = [_tried(parser, data) for parser in parsers]
         if data.strip() and any(result is not None for result in results):
             assert not _has_doctype(data), "a document type that was taken"
