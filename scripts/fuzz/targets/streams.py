@@ -16,127 +16,12 @@ from app import framing as framing_module
 from app import protocol as protocol_module
 from app.protocol import HttpProtocol
 from scripts.fuzz.reference import Request, read
+from scripts.fuzz.smuggled import smuggled
 from scripts.fuzz.target import Target, choose_text
 
 _HIDDEN = b"DELETE /hidden HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-def _post(*lines: bytes, body: bytes = b"") -> bytes:
-    return b"\r\n".join([b"POST /open HTTP/1.1", b"Host: a", *lines, b"", body])
-
-
-_CHUNKED = b"Transfer-Encoding: chunked"
-_ENDED = b"0\r\n\r\n"
-
-SMUGGLED = (
-    _post(b"Content-Length: 5", _CHUNKED, body=_ENDED + _HIDDEN),
-    _post(_CHUNKED, b"Content-Length: 4", body=b"5c\r\n" + _HIDDEN + _ENDED),
-    *(
-        _post(b"Transfer-Encoding: " + coding, body=_ENDED + _HIDDEN)
-        for coding in (
-            *(
-                b"xchunked",
-                b"identity",
-                b"chunked, identity",
-                b"identity, chunked",
-                b"gzip, chunked",
-                b"CHUNKED",
-            ),
-            *(
-                b"\tchunked",
-                b"\x0bchunked",
-                b"chunked\r\nTransfer-Encoding: x",
-                b"x\r\nTransfer-Encoding: chunked",
-            ),
-            *(
-                b"\r\n chunked",
-                b'"chunked"',
-                b"chunked;q=1",
-                b",chunked",
-                b"chunked,",
-                b"",
-                b"chunked chunked",
-            ),
-        )
-    ),
-    *(
-        _post(b"Content-Length: " + length, body=b"12345" + _HIDDEN)
-        for length in (
-            *(
-                b"5, 5",
-                b"5, 6",
-                b"+5",
-                b" 5",
-                b"5 ",
-                b"\t5",
-                b"05",
-                b"5\r\nContent-Length: 5",
-                b"0x5",
-                b"5_",
-                b"-5",
-            ),
-            *(b"5\r\nContent-Length: 6", b"", b"18446744073709551621", b"5;", b"5.0", b"5\r\n 6", b"\xb5"),
-        )
-    ),
-    *(
-        _post(_CHUNKED, body=size + b"abc\r\n" + _ENDED + _HIDDEN)
-        for size in (
-            *(
-                b"3\r\n",
-                b"3;a=b\r\n",
-                b'3;a="b"\r\n',
-                b"3;a\n",
-                b"3;\r\n",
-                b"3\n",
-                b"003\r\n",
-                b"0x3\r\n",
-                b" 3\r\n",
-            ),
-            *(
-                b"3 \r\n",
-                b"+3\r\n",
-                b"-3\r\n",
-                b"10000000000000003\r\n",
-                b"3\r\r\n",
-                b"3;a\rb\r\n",
-                b"\r\n",
-                b"g\r\n",
-            ),
-        )
-    ),
-    _post(_CHUNKED, body=b"3\r\nabc\n0\r\n\r\n" + _HIDDEN),
-    _post(_CHUNKED, body=b"3\r\nabc0\r\n\r\n" + _HIDDEN),
-    _post(_CHUNKED, body=b"3\r\nabc\r\n0\n\n" + _HIDDEN),
-    _post(_CHUNKED, body=b"0\r\nContent-Length: 50\r\n\r\n" + _HIDDEN),
-    _post(_CHUNKED, body=b"0\r\nConnection: close\r\n\r\n" + _HIDDEN),
-    _post(b"Content-Length : 5", body=b"12345" + _HIDDEN),
-    _post(b"Content_Length: 5", body=_HIDDEN),
-    _post(b"Transfer-Encoding : chunked", body=_ENDED + _HIDDEN),
-    _post(b" Content-Length: 5", body=b"12345" + _HIDDEN),
-    _post(b"X: y\nTransfer-Encoding: chunked", body=_ENDED + _HIDDEN),
-    _post(b"X: y\rTransfer-Encoding: chunked", body=_ENDED + _HIDDEN),
-    _post(b"X: y\x00z", body=_HIDDEN),
-    _post(b"X: y\r\n\r", body=_HIDDEN),
-    _post(b"Connection: upgrade", b"Upgrade: h2c", body=_HIDDEN),
-    _post(b"Connection: upgrade", b"Upgrade: h2c", b"Content-Length: 5", body=b"12345" + _HIDDEN),
-    _post(b"Connection: close", body=_HIDDEN),
-    b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\nContent-Length: 43\r\n\r\n" + _HIDDEN,
-    b"POST /open HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + _ENDED + _HIDDEN,
-    b"GET /open HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + _HIDDEN,
-    b"GET /open\r\n\r\n" + _HIDDEN,
-    b"GET /open HTTP/0.9\r\nHost: a\r\n\r\n" + _HIDDEN,
-    b"GET /open HTTP/2.0\r\nHost: a\r\n\r\n" + _HIDDEN,
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _HIDDEN,
-    b"GET /open%0d%0aX:%20y%0d%0a HTTP/1.1\r\nHost: a\r\n\r\n" + _HIDDEN,
-    b"GET http://b/open HTTP/1.1\r\nHost: a\r\n\r\n" + _HIDDEN,
-    b"GET  /open  HTTP/1.1\r\nHost: a\r\n\r\n" + _HIDDEN,
-    b"GET /open HTTP/1.1\nHost: a\n\n" + _HIDDEN,
-    b"GET /open HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + _HIDDEN,
-    b"GET /open#x HTTP/1.1\r\nHost: a\r\n\r\n" + _HIDDEN,
-    b"HEAD /open HTTP/1.1\r\nHost: a\r\nContent-Length: 38\r\n\r\n" + _HIDDEN,
-    b"\r\n\r\nGET /open HTTP/1.1\r\nHost: a\r\n\r\n\r\n" + _HIDDEN,
-)
-"""Streams in which some server once saw a request where another saw a body, or the other way round."""
+_CHUNKED = b"POST /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+SMUGGLED = smuggled(_HIDDEN)
 
 
 class Streams(Target):
@@ -144,7 +29,7 @@ class Streams(Target):
     modules = (protocol_module, framing_module)
     seeds = (
         *SMUGGLED,
-        _post(_CHUNKED, body=b"3\r\nabc\r\n0\r\nX: y\r\n\r\n"),
+        _CHUNKED + b"3\r\nabc\r\n0\r\nX: y\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 120 + b"\r\n",
         b"GET /" + b"a" * 60000 + b" HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 6000 + b"\r\n\r\n",
         b"x" * 65000,

@@ -81,7 +81,7 @@ class XmlBodies(Target):
         ),
         b'<propfind xmlns="DAV:"/>',
         b'<propfind xmlns="DAV:"><prop>' + b"<a>" * 200 + b"</a>" * 200 + b"</prop></propfind>",
-        b'<!DOCTYPE p [<!ENTITY a "b"><!ENTITY c "&a;&a;">]><propfind xmlns="DAV:"><prop>&c;</prop></propfind>',
+        b'<!DOCTYPE p [<!ENTITY a "b"><!ENTITY c "&a;">]><propfind xmlns="DAV:"><prop>&c;</prop></propfind>',
         b'<!DOCTYPE p SYSTEM "http://[::1]:1/"><propfind xmlns="DAV:"><allprop/></propfind>',
         b'<!DOCTYPE p [<!ENTITY a SYSTEM "file:///etc/passwd">]><propfind xmlns="DAV:"><allprop/></propfind>',
         b'<propertyupdate xmlns="DAV:" xmlns:x="'
