@@ -173,13 +173,15 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             return
         body = f"{text}\n"
+        # The parser has the method of the request before until it comes to the target.
+        is_head = self._in_head and self.url and self.parser.get_method() == b"HEAD"
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}",
             "Content-Type: text/plain; charset=utf-8",
             f"Content-Length: {len(body)}",
             "Connection: close",
         )
-        self.transport.write("\r\n".join((*head, "", body)).encode())
+        self.transport.write("\r\n".join((*head, "", "" if is_head else body)).encode())
         self.transport.close()
 
 
