@@ -62,7 +62,8 @@ def test_a_planted_bug_is_found(planted: Planted, monkeypatch: pytest.MonkeyPatc
     "file", [pytest.param(file, id=f"{file.parent.name}-{file.name}") for file in sorted(CORPUS.glob("*/*"))]
 )
 def test_what_once_broke_a_parser_does_so_no_more(file: Path) -> None:
-    target = TARGETS[file.parent.name]()
+    # What was found on the wire is read by the same class without one.
+    target = TARGETS.get(file.parent.name, TARGETS["stream"])()
     replay(target, file.read_bytes())
     target.close()
 

@@ -185,3 +185,9 @@ def test_a_refusal_of_head_has_no_body(folder_server: Server) -> None:
             received += piece
     assert received.startswith(b"HTTP/1.1 400 ")
     assert received.endswith(b"\r\n\r\n")
+
+
+def test_a_destination_elsewhere_is_no_failure_to_be_logged(folder_server: Server, user: str) -> None:
+    before = folder_server.errors.stat().st_size
+    assert ask(folder_server, "MOVE", "/a.txt", user, "Destination: http://elsewhere.example.org/b") == 502
+    assert "Traceback" not in folder_server.errors.read_text()[before:]
