@@ -2,6 +2,8 @@
 # make test    set everything up and run every check and test
 # make bench   set everything up and measure against the peers that are installed;
 #              options: make bench BENCH=--help
+# make fuzz    set everything up and try a million odd inputs on every parser;
+#              options: make fuzz FUZZ=--help
 # make format  let ruff format and mend what it can
 
 SHELL := /bin/sh
@@ -9,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: serve test bench format clean
+.PHONY: serve test bench fuzz format clean
 
 serve: .venv/serve.stamp
 	@exec $(BIN)/zotshelf serve
@@ -22,6 +24,9 @@ test: .venv/test.stamp
 
 bench: .venv/test.stamp
 	@exec $(BIN)/python -m scripts.bench $(BENCH)
+
+fuzz: .venv/test.stamp
+	@exec $(BIN)/python -m scripts.fuzz $(FUZZ)
 
 format: .venv/test.stamp
 	$(BIN)/ruff format .

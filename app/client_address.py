@@ -13,6 +13,8 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _REMEMBERED: Final = 1024
+_FORWARDED_BYTES: Final = 1024
+"""Of an X-Forwarded-For that is longer only the end is read, which the nearest proxies wrote."""
 _LOCAL: Final = "local"
 """What a client is called that came over a unix socket and named no address."""
 
@@ -30,13 +32,15 @@ class ClientAddresses:
     def of(self, scope: Scope) -> str:
         """Return the client's address as `ipaddress` writes it, or `local`."""
         client = scope.get("client")
-        forwarded = tuple(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+        forwarded = b",".join([value for name, value in scope["headers"] if name == b"x-forwarded-for"])
+        if len(forwarded) > _FORWARDED_BYTES:
+            forwarded = forwarded[-_FORWARDED_BYTES:].partition(b",")[2]
         return self._of(client[0] if client else "", forwarded)
 
-    def _find(self, peer: str, forwarded: tuple[bytes, ...]) -> str:
+    def _find(self, peer: str, forwarded: bytes) -> str:
         """Go back from proxy to proxy as far as they are trusted; what comes before may be made up."""
         found = parse_address(peer)
-        hops = b",".join(forwarded).decode("latin-1").split(",") if forwarded else []
+        hops = forwarded.decode("latin-1").split(",") if forwarded else []
         while hops and (found is None or self._is_proxy(found)):
             before = parse_address(hops.pop().strip())
             if before is None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from datetime import UTC
 from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
+from typing import Final
+
+_LONGEST: Final = 64
+"""The longest date has 33 characters, and what is remembered must be bounded."""
 
 
 @lru_cache(maxsize=1024)
@@ -13,11 +17,13 @@ def http_date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 
 
-@lru_cache(maxsize=1024)
 def parse_date(text: str | None) -> int | None:
     """Return an HTTP date in seconds since 1970; None for what is no date."""
-    if text is None:
-        return None
+    return None if text is None or len(text) > _LONGEST else _parse(text)
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> int | None:
     try:
         moment = parsedate_to_datetime(text)
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

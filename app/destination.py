@@ -10,6 +10,7 @@ from app.errors import BadDestination
 from app.headers import BadHeader, Headers
 from app.path import BadPath, DavPath
 
+_MAX_NAMES: Final = 16
 _PORTS: Final = {"http": "80", "https": "443"}
 
 
@@ -28,7 +29,12 @@ def destination(headers: Headers, base: tuple[str, ...]) -> DavPath:
 
 
 def local_path(url: str, headers: Headers, base: tuple[str, ...]) -> DavPath | None:
-    """Return the path of an absolute URL or path, None if it is not one of ours."""
+    """Return the path of an absolute URL or path, None if it is not one of ours.
+
+    Raises BadHeader, BadPath.
+    """
+    if "\t" in url:  # urlsplit would leave it out
+        raise BadHeader("a URL in a header has a tab")
     try:
         parts = urlsplit(url)
         if parts.fragment or parts.query or parts.username is not None:
@@ -59,6 +65,8 @@ def _same_server(netloc: str, scheme: str, headers: Headers) -> bool:
     wanted = _authority(netloc, scheme)
     # Each proxy on the way may have added the name it was called by.
     forwarded = (headers.listed(b"x-forwarded-host") or "").split(",")
+    if len(forwarded) > _MAX_NAMES:  # each is compared with each URL of an If header
+        raise BadHeader("x-forwarded-host has too many names")
     names = [headers.single(b"host") or "", *forwarded]
     return any(name.strip() and _authority(name, scheme) == wanted for name in names)
 

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from app.answer import Answer, deliver, problem_answer
-from app.errors import ClientGone, MethodNotAllowed, problem_of
+from app.errors import ClientGone, MethodNotAllowed, RequestError, problem_of
 from app.gate import admit
 from app.headers import Headers
 from app.methods.copymove import copy, move
@@ -137,7 +137,7 @@ class Dispatch:
 
     def _refusal(self, scope: Scope, error: Exception) -> Answer:
         problem = problem_of(error)
-        if problem.status >= 500:
+        if problem.status >= 500 and not isinstance(error, RequestError):
             _log_failure(scope, error)
         answer = problem_answer(problem)
         if problem.status == 405 or scope["method"] == "OPTIONS":

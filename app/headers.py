@@ -15,6 +15,7 @@ from app.byte_range import ByteRange
 from app.dates import parse_date
 
 _ETAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_CODED_URL: Final = re.compile(r"<([^<>\s]+)>")
 _LIST_GAP: Final = re.compile(r"[ \t,]*")
 _RANGE: Final = re.compile(r"bytes=[ \t]*(\d*)-(\d*)[ \t]*", re.IGNORECASE)
 _MAX_DIGITS: Final = 19
@@ -103,6 +104,25 @@ def depth(headers: Headers) -> Depth | None:
         return Depth(value.lower())
     except ValueError:
         raise BadHeader("depth is none of 0, 1 and infinity") from None
+
+
+def overwrite(headers: Headers) -> bool:
+    """Return the Overwrite header (RFC 4918 section 10.6), true if absent."""
+    value = headers.single(b"overwrite")
+    if value is None or value.upper() == "T":
+        return True
+    if value.upper() == "F":
+        return False
+    raise BadHeader("overwrite is neither T nor F")
+
+
+def lock_token(headers: Headers) -> str:
+    """Return the token of the Lock-Token header (RFC 4918 section 10.5)."""
+    value = headers.single(b"lock-token")
+    match = None if value is None else _CODED_URL.fullmatch(value)
+    if match is None:
+        raise BadHeader("lock-token is missing or no coded URL")
+    return match[1]
 
 
 def timeout(headers: Headers, default: int) -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
+from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.framing import framing_fault
 
 HEAD_BYTES: Final = 65536
 """How long a request's target and headers may be together, and its trailers."""
@@ -28,8 +31,9 @@ class HttpProtocol(HttpToolsProtocol):
     `uvicorn app.main:app` does not know this class and lets all of that pass.
 
     The parser itself refuses control characters and bytes beyond ASCII in the target, and lengths that
-    contradict each other. What else RFC 3986 does not allow in a path (`"<>\\^{|}` and the backquote)
-    passes: browsers and curl send it as typed, and it can mean only one thing.
+    contradict each other; app.framing says which heads are refused besides. What else RFC 3986 does not
+    allow in a path (`"<>\\^{|}` and the backquote) passes: browsers and curl send it as typed, and it
+    can mean only one thing.
     """
 
     _in_head = False
@@ -45,6 +49,12 @@ class HttpProtocol(HttpToolsProtocol):
     _is_deaf = False
     """Whether what still comes is of no interest."""
     _refusal = (HTTPStatus.BAD_REQUEST, "This is not a request as HTTP/1.1 has them.")
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # uvicorn's own takes what comes after a `Connection: close` and drops it. In a trailer that would be
+        # every further request, none of them answered.
+        self.parser = HttpRequestParser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
@@ -76,11 +86,18 @@ class HttpProtocol(HttpToolsProtocol):
         self._began = False
         self._idle_bytes += len(data)
         super().data_received(data)
+        self._expect_more()
         # The parser keeps a field until it is complete, however long.
         if self._began or not (self._in_head or self._in_body):
             self._idle_bytes = 0
         elif self._idle_bytes > HEAD_BYTES:
             self._refuse(*_TOO_LARGE)
+
+    def _expect_more(self) -> None:
+        """Bound the time for which bytes that begin no request, such as empty lines, keep a connection."""
+        waits = self.cycle is not None and not self.cycle.response_complete
+        if not (waits or self._in_head or self._in_body or self.timeout_keep_alive_task):
+            self._expect_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -115,6 +132,10 @@ class HttpProtocol(HttpToolsProtocol):
         if self._hosts > 1 or (not self._hosts and self.parser.get_http_version() == "1.1"):
             self._refusal = HTTPStatus.BAD_REQUEST, "A request has one Host header."
             raise Refused
+        fault = framing_fault(self.parser.get_method(), self.parser.get_http_version(), self.headers)
+        if fault is not None:
+            self._refusal = fault
+            raise Refused
         self._in_head, self._in_body = False, True
         self._head_is_there()
         super().on_headers_complete()
@@ -128,7 +149,15 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: a wish for another protocol may be ignored (RFC 9110 section 7.8)."""
+        """Ignore the wish for another protocol (RFC 9110 section 7.8), and listen to nothing after it.
+
+        The parser has dropped what came behind the request, and does not say how much that was.
+        """
+        self._is_deaf = True
+        if self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text says less
         self._refuse(*self._refusal)
@@ -144,13 +173,15 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             return
         body = f"{text}\n"
+        # The parser has the method of the request before until it comes to the target.
+        is_head = self._in_head and self.url and self.parser.get_method() == b"HEAD"
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}",
             "Content-Type: text/plain; charset=utf-8",
             f"Content-Length: {len(body)}",
             "Connection: close",
         )
-        self.transport.write("\r\n".join((*head, "", body)).encode())
+        self.transport.write("\r\n".join((*head, "", "" if is_head else body)).encode())
         self.transport.close()
 
 

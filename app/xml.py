@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from enum import Enum
 from typing import Final, NamedTuple
-from xml.etree.ElementTree import Element, ParseError, register_namespace, tostring
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder, register_namespace, tostring
 from xml.sax.saxutils import escape, quoteattr
 
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from defusedxml.ElementTree import DefusedXMLParser
 
 from app.errors import BadXml
 from app.journal.state import Scope
@@ -20,6 +22,16 @@ MULTISTATUS_CLOSE: Final = "</D:multistatus>\n"
 
 _LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 _MAX_DEPTH: Final = 100
+_MAX_NAMESPACE: Final = 1024
+_MAX_ASKED: Final = 16384
+"""How many characters the names of all properties that a PROPFIND asks for may have together.
+
+Each stands again in the response for each member, its namespace written out, however short it was.
+"""
+
+_ENCODING: Final = re.compile(rb"""<\?xml\s[^>]*?\sencoding\s*=\s*["']([^"']*)["']""")
+# All others would be looked up among Python's, which remembers every name it was ever asked for.
+_ENCODINGS: Final = {b"utf-8": "utf-8", b"us-ascii": "ascii", b"iso-8859-1": "latin-1"}
 
 # Windows reads elements of DAV: by this prefix, whatever it is declared to mean.
 register_namespace("D", "DAV:")
@@ -58,6 +70,8 @@ def parse_propfind(body: bytes) -> Propfind:
     names = dict.fromkeys(child.tag for child in listed) if listed is not None else {}
     if kinds[0] is PropfindKind.PROP and not names:
         raise BadXml("prop names no property")
+    if sum(map(len, names)) > _MAX_ASKED:
+        raise BadXml("propfind names too many properties")
     return Propfind(kinds[0], tuple(names))
 
 
@@ -124,15 +138,38 @@ def lockdiscovery_document(active_locks: str) -> str:
     )
 
 
+class _Tree(TreeBuilder):
+    """An element tree without long namespaces: of each name of an element it has a copy."""
+
+    def start_ns(self, prefix: str, uri: str) -> None:  # noqa: ARG002  # as the parser calls it
+        if len(uri) > _MAX_NAMESPACE:
+            raise BadXml("a namespace is too long")
+
+
 def _parse(body: bytes) -> Element:
+    parser = DefusedXMLParser(target=_Tree(), forbid_dtd=True)
     try:
-        root: Element = fromstring(body, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError, LookupError):
-        # ValueError and LookupError: an encoding that is unknown or does not fit.
+        parser.feed(_decoded(body))
+        root: Element = parser.close()
+    except (ParseError, DefusedXmlException, ValueError):
+        # ValueError: bytes that do not fit their encoding.
         raise BadXml("the body is not well-formed XML, or has a document type") from None
     if _deeper_than(root, _MAX_DEPTH):
         raise BadXml("the XML is nested too deeply")
     return root
+
+
+def _decoded(body: bytes) -> str:
+    """Return the text of an XML entity, as XML 1.0 section 4.3.3 tells its encoding. Raises ValueError."""
+    if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return body.decode("utf-16")
+    if body.startswith(BOM_UTF8):
+        return body.decode("utf-8-sig")
+    declared = _ENCODING.match(body)
+    encoding = _ENCODINGS.get(declared[1].lower()) if declared else "utf-8"
+    if encoding is None:
+        raise BadXml("the XML has an encoding that is not known here")
+    return body.decode(encoding)
 
 
 def _deeper_than(root: Element, limit: int) -> bool:

@@ -126,6 +126,7 @@ def test_a_range_resolves_within_the_file_or_not_at_all(
         ("", None),
         ("Sun, 06 Nov 99999 08:49:37 GMT", None),
         ("32 Foo 1994 25:61:61", None),
+        ("Sun, 06 Nov 1994 08:49:37 GMT" + " " * 40, None),
     ],
 )
 def test_dates_that_are_none_are_ignored(text: str, seconds: int | None) -> None:

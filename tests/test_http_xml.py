@@ -67,6 +67,20 @@ def dav(content: str) -> str:
         pytest.param(dav("<D:prop><D:a>\x00</D:a></D:prop>"), id="nul"),
         pytest.param(GOOD.format("no-such-encoding"), id="unknown-encoding"),
         pytest.param(GOOD.format("utf-16"), id="not-the-encoding-it-says"),
+        pytest.param(GOOD.format("utf-7"), id="utf-7"),
+        pytest.param(GOOD.format("unicode_escape"), id="an-encoding-of-python"),
+        pytest.param(GOOD.format("x" * 5000), id="a-long-encoding"),
+        pytest.param(dav(f'<D:prop><x:a xmlns:x="{"n" * 1025}"/></D:prop>'), id="a-long-namespace"),
+        pytest.param(
+            dav(f'<D:prop xmlns:x="{"n" * 30000}">{"<x:a/>" * 5000}</D:prop>'),
+            id="a-long-namespace-in-many-names",
+        ),
+        pytest.param(
+            dav("<D:prop>" + "".join(f"<D:a{number}/>" for number in range(2000)) + "</D:prop>"),
+            id="thousands-of-names",
+        ),
+        pytest.param(dav("<D:prop><D:a b='1' b='2'/></D:prop>"), id="an-attribute-twice"),
+        pytest.param(dav("<D:prop><D:a>&#0;</D:a></D:prop>"), id="a-character-that-is-none"),
     ],
 )
 def test_what_is_no_propfind_is_refused(client: httpx.Client, body: str) -> None:
@@ -85,6 +99,21 @@ def test_bytes_that_are_not_utf_8_are_refused(client: httpx.Client) -> None:
         pytest.param(GOOD.format("utf-16").encode("utf-16"), id="utf-16"),
         pytest.param(codecs.BOM_UTF16_BE + GOOD.format("utf-16").encode("utf-16-be"), id="utf-16-big-endian"),
         pytest.param(GOOD.format("iso-8859-1").encode(), id="latin-1"),
+        pytest.param(GOOD.format("US-ASCII").encode(), id="ascii"),
+        pytest.param(b"<?p i?><!--c-->" + dav("<D:prop><D:a/></D:prop><?p i?>").encode(), id="instructions"),
+        pytest.param(dav(f"<D:prop><D:{'a' * 10000}/></D:prop>").encode(), id="a-long-name"),
+        pytest.param(
+            dav(
+                "<D:prop><D:a " + " ".join(f"a{number}='1'" for number in range(4000)) + "/></D:prop>"
+            ).encode(),
+            id="thousands-of-attributes",
+        ),
+        pytest.param(
+            dav(
+                "<D:prop><D:a " + " ".join(f"xmlns:n{n}='u:{n}'" for n in range(2500)) + "/></D:prop>"
+            ).encode(),
+            id="thousands-of-namespaces",
+        ),
     ],
 )
 def test_encodings_that_xml_knows_are_read(client: httpx.Client, body: bytes) -> None:

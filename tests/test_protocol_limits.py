@@ -146,6 +146,14 @@ def test_a_second_head_has_as_long_as_the_first(hasty_server: Server) -> None:
         assert is_closed(connection)
 
 
+def test_empty_lines_do_not_keep_a_connection(hasty_server: Server) -> None:
+    with connect(hasty_server) as connection:
+        connection.sendall(head("GET", "/"))
+        assert read_answer(connection, "GET").status == 401
+        connection.sendall(b"\r\n")
+        assert is_closed(connection)
+
+
 def test_a_body_may_take_longer_than_a_head(hasty_server: Server) -> None:
     user = hasty_server.new_user()
     request = head("PUT", "/slow.txt", f"Authorization: {basic(user)}", "Content-Length: 4")

@@ -8,7 +8,7 @@ from app.answer import Answer
 from app.destination import destination
 from app.errors import BadRequest, LockedError, PathsOverlap, PreconditionFailed, RootProtected
 from app.gate import check, find, touched_by_storing, writing
-from app.headers import BadHeader, Depth, Headers, depth
+from app.headers import Depth, depth, overwrite
 from app.hrefs import href_of
 from app.journal.state import Touch
 from app.methods.delete import failures_answer
@@ -72,24 +72,15 @@ async def _prepare(
     request: DavRequest, target: DavPath, left: Sequence[Touch] = (), *, deep: bool
 ) -> tuple[list[Touch], Entry | None]:
     """Check what can be known beforehand; return what is touched, with `left`, and what the target was."""
-    overwrite = _overwrite(request.headers)
+    may_overwrite = overwrite(request.headers)
     await request.storage.stat(request.path)
     old = await find(request, DavPath(target.segments))
-    if old is not None and not overwrite:
+    if old is not None and not may_overwrite:
         raise PreconditionFailed
     touches = [*await touched_by_storing(request, target, deep=True), *left]
     await check(request, touches)
     await request.properties.check_copy(request.path, target, deep=deep, since=request.began)
     return touches, old
-
-
-def _overwrite(headers: Headers) -> bool:
-    value = headers.single(b"overwrite")
-    if value is None or value.upper() == "T":
-        return True
-    if value.upper() == "F":
-        return False
-    raise BadHeader("overwrite is neither T nor F")
 
 
 def _refuse_locked(request: DavRequest, locked_members: list[DavPath]) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from app.answer import Answer
 from app.errors import BadRequest, ForeignLock, LockConflict, PreconditionFailed, WrongToken
 from app.gate import find, locked_as_error, writing
-from app.headers import BadHeader, Depth, Headers, depth, timeout
+from app.headers import Depth, depth, lock_token, timeout
 from app.hrefs import href_of, own_href
 from app.journal.locks import DEFAULT_SECONDS, NoSuchLock, NotTheOwner
 from app.journal.state import Lock, Locked, Touch
@@ -120,7 +120,7 @@ def _answer(status: int, granted: Lock, request: DavRequest) -> Answer:
 
 async def unlock(request: DavRequest) -> Answer:
     """Remove the lock whose token the Lock-Token header names."""
-    token = _lock_token(request.headers)
+    token = lock_token(request.headers)
     try:
         await request.locks.unlock(request.path, token, request.user)
     except NoSuchLock:
@@ -128,10 +128,3 @@ async def unlock(request: DavRequest) -> Answer:
     except NotTheOwner:
         raise ForeignLock from None
     return Answer(204)
-
-
-def _lock_token(headers: Headers) -> str:
-    value = headers.single(b"lock-token")
-    if value is None or not (value.startswith("<") and value.endswith(">") and len(value) > 2):
-        raise BadHeader("lock-token is missing or no coded URL")
-    return value[1:-1]

@@ -1,0 +1,1 @@
+"""Fuzzing of every parser that a client's bytes reach: `python -m scripts.fuzz`."""
