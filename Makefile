@@ -2,6 +2,9 @@
 # make test    set everything up and run every check and test
 # make bench   set everything up and measure against the peers that are installed;
 #              options: make bench BENCH=--help
+# make soak    set everything up and let 16 clients work for ten minutes on a store that fails now and then;
+#              options: make soak SOAK='--on ceph --minutes 1', or SOAK=--help
+# make kill    set everything up and kill the busy server 200 times; options: make kill KILL='--on ceph'
 # make format  let ruff format and mend what it can
 
 SHELL := /bin/sh
@@ -9,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: serve test bench format clean
+.PHONY: serve test bench soak kill format clean
 
 serve: .venv/serve.stamp
 	@exec $(BIN)/zotshelf serve
@@ -22,6 +25,12 @@ test: .venv/test.stamp
 
 bench: .venv/test.stamp
 	@exec $(BIN)/python -m scripts.bench $(BENCH)
+
+soak: .venv/test.stamp
+	@exec $(BIN)/python -m scripts.soak faults $(SOAK)
+
+kill: .venv/test.stamp
+	@exec $(BIN)/python -m scripts.soak kill $(KILL)
 
 format: .venv/test.stamp
 	$(BIN)/ruff format .
