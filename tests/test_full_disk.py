@@ -17,6 +17,9 @@ from tests.stores import FolderStore
 from tests.wire import connect
 
 DISK_BYTES = 16 * 2**20
+FILES = 64
+"""So many descriptors a process has that may have few."""
+
 CONTENT = bytes(range(256)) * 4096
 
 
@@ -96,16 +99,19 @@ def test_when_there_is_room_again_the_next_upload_succeeds(full: tuple[Server, D
     assert dav.get("new") == CONTENT
 
 
-def test_without_descriptors_left_the_server_waits_and_then_goes_on(tmp_path: Path) -> None:
-    limited = "import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); "
+def test_without_descriptors_left_requests_get_503_and_nothing_is_damaged(tmp_path: Path) -> None:
+    limited = f"import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, ({FILES}, {FILES})); "
     command = ("-c", f"{limited}runpy.run_module('app', run_name='__main__')", *SERVE[2:])
     with serving(FolderStore(tmp_path / "data"), tmp_path, command) as server:
         with signed_in(server, server.new_user()) as dav:
             dav.put("file", CONTENT)
-        with ExitStack() as crowd:
-            for _ in range(120):
-                crowd.enter_context(connect(server))
-        with signed_in(server, server.new_user()) as dav:
-            dav.put("file", CONTENT)
+            with ExitStack() as crowd:
+                while len(os.listdir(f"/proc/{server.pid}/fd")) < FILES:
+                    crowd.enter_context(connect(server))
+                answer = dav.send("PUT", "file", CONTENT[::-1])
+                assert answer.status_code == 503
+                assert answer.headers["retry-after"]
             assert dav.get("file") == CONTENT
+            dav.put("file", CONTENT[::-1])
+            assert dav.get("file") == CONTENT[::-1]
         assert "Traceback" not in server.errors.read_text()

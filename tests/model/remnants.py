@@ -130,6 +130,9 @@ def _is_same(one: Node | None, other: Node) -> bool:
 def _moving(world: World, request: Request) -> Iterator[World]:
     source = world.below(request.path)
     locks = world.locks_within(request.path)
+    if source[()] == FOLDER:
+        # A collection cannot take another one's place in one step: first the old one goes.
+        yield world.without(request.target)
     for after, is_whole in _copying(world, request):
         yield after
         if is_whole:
