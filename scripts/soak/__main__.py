@@ -59,8 +59,6 @@ def _report(on: str, run: Callable[..., Record]) -> None:
         place = Path(folder)
         with storage(on, place) as store:
             record = run(store, place)
-    for what in record.defects():
-        _say(what)
     _say(f"\n{record.table()}\n\n{on}, {time.monotonic() - began:.0f} s")
     sys.exit(1 if record.defects() else 0)
 

@@ -25,6 +25,7 @@ _LONGEST_SECONDS: Final = 0.8
 """The server works up to so long before it is killed."""
 
 _TELL_EVERY: Final = 20
+_MOST_UPLOADS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Killing:
 
 def kill_often(storage: Storage, folder: Path, options: Killing, say: Callable[[str], None]) -> Record:
     """Kill it so often, and compare what is there with the model after each restart."""
-    record = Record()
+    record = Record(say)
     server = ServerProcess(folder, storage.variables, storage.command, options.workers)
     starts = [server.start()]
     try:
@@ -136,6 +137,10 @@ def _sweep(server: ServerProcess, storage: Storage, workers: Sequence[Worker], r
     server.start()
     for worker in workers:
         worker.verify(server.port)
-        worker.store_something()
+    for _ in range(_MOST_UPLOADS):
+        # Each upload sweeps a little.
+        if storage.litter():
+            for worker in workers:
+                worker.store_something()
     for what in storage.litter():
         record.defect(LITTER, what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Final
 
 from tests.model.requests import Answer, Request
@@ -26,7 +26,9 @@ DEFECTS: Final = (LOST, MIXED, WRONG, LATE, EXCEPTIONS, LITTER, ENDS)
 class Record:
     """Safe to use from all threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """`say` is told of each defect at once."""
+        self._say = say
         self._lock = threading.Lock()
         self._seconds: dict[str, list[float]] = defaultdict(list)
         self._statuses: Counter[str] = Counter()
@@ -43,6 +45,7 @@ class Record:
     def defect(self, kind: str, what: str) -> None:
         with self._lock:
             self._defects[kind].append(what)
+        self._say(f"{kind}: {what}")
 
     def defects(self) -> list[str]:
         with self._lock:
@@ -76,7 +79,3 @@ def _line(method: str, seconds: list[float]) -> str:
 
 def _quantile(ordered: list[float], share: float) -> float:
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
-
-
-def told(kind: str, details: Iterable[object]) -> str:
-    return f"--- {kind}\n" + "\n".join(map(str, details))

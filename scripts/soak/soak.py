@@ -36,7 +36,7 @@ class Options:
 
 def soak(storage: Storage, folder: Path, options: Options, say: Callable[[str], None]) -> Record:
     """Run it, and check all that is there at the end."""
-    record = Record()
+    record = Record(say)
     server = ServerProcess(folder, storage.variables, storage.command, options.workers)
     server.start()
     try:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from scripts.soak.lateness import Lateness
-from scripts.soak.record import LATE, LOST, MIXED, WRONG, Record, told
+from scripts.soak.record import LATE, LOST, MIXED, WRONG, Record
 from tests.model.choices import Chooser
 from tests.model.client import Client
 from tests.model.judge import Judge, PromiseBroken
@@ -90,7 +90,7 @@ class Worker:
         try:
             self._judge.heard(request, answer)
         except PromiseBroken as broken:
-            self._record.defect(_kind(request, answer), told(self.name, [broken]))
+            self._record.defect(_kind(request, answer), f"{self.name}: {broken}")
             self._begin_anew()
         return not failed
 

@@ -39,19 +39,28 @@ class Judge:
     def heard(self, request: Request, answer: Answer | None) -> None:
         """Take in an answer, None when there was none that is whole. Raises PromiseBroken."""
         self._history.append(f"{request}  ->  {answer or 'broken'}")
-        if answer is not None and answer.status < 500:
-            possible = self._possible(request, answer)
-            if possible:
-                self._know(possible)
-                self._note_etags()
-            elif not self._is_excused(request, answer):
-                raise self.accusation("an answer that cannot be")
-            elif answer.status == 207:
+        if answer is None or answer.status >= 500:
+            if not self.faults:
+                raise self.accusation("a failure without a cause")
+            if not request.is_read:
                 self._lose_track(request)
-        elif not self.faults:
-            raise self.accusation("a failure without a cause")
-        elif not request.is_read:
+        elif not self._waits_in_vain(request, answer):
+            self._judge(request, answer)
+
+    def _waits_in_vain(self, request: Request, answer: Answer) -> bool:
+        """Tell whether a lock is perhaps refused for a write only of which nobody knows that it is over."""
+        return self.faults and self.unsure and request.method == "LOCK" and answer.status == 423
+
+    def _judge(self, request: Request, answer: Answer) -> None:
+        possible = self._possible(request, answer)
+        if possible:
+            self._know(possible)
+            self._note_etags()
+        elif self.faults and answer.status == 207 and request.method in ("DELETE", "COPY", "MOVE"):
+            # Some members could not be changed.
             self._lose_track(request)
+        else:
+            raise self.accusation("an answer that cannot be")
 
     def _possible(self, request: Request, answer: Answer) -> set[World]:
         found = set()
@@ -62,14 +71,6 @@ class Judge:
                     if after is not None:
                         found.add(after)
         return found
-
-    def _is_excused(self, request: Request, answer: Answer) -> bool:
-        """Tell whether an answer that no rule has is one that a fault explains."""
-        if not self.faults:
-            return False
-        # Part of a tree could not be changed.
-        is_partial = answer.status == 207 and request.method in ("DELETE", "COPY", "MOVE")
-        return is_partial or (request.method == "LOCK" and answer.status == 423 and self.unsure)
 
     def _lose_track(self, request: Request) -> None:
         self.unsure = True
