@@ -137,16 +137,14 @@ class FaultProxy:
         task = asyncio.create_task(self._converse(reader, writer))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        # Not in the task, of which nothing runs when it is cancelled before its first step.
+        task.add_done_callback(lambda _: _reset(writer))
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection until either side has had enough."""
-        try:
+        with suppress(_Broken, OSError, asyncio.IncompleteReadError):
             while (head := await _read_head(reader)) is not None:
                 await _Exchange(self, head, reader, writer).run()
-        except (_Broken, OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            _reset(writer)
 
     def fault_for(self, received: Received) -> Fault | None:
         """Note the request, and return the rule that it meets."""
