@@ -50,6 +50,7 @@ class Conversation(RuleBasedStateMachine):
     user: str
     locks = False
     faults: Faults | None = None
+    kinds_apart = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ class Conversation(RuleBasedStateMachine):
             self.client.close()
 
     def choose(self, dice: Random) -> Chooser:
-        return Chooser(self.judge, dice, label=dice.getrandbits(32))
+        return Chooser(self.judge, dice, label=dice.getrandbits(32), kinds_apart=self.kinds_apart)
 
     def ask(self, request: Request | None) -> None:
         if request is None or (request.method == "LOCK" and self.judge.unsure):
@@ -143,6 +144,7 @@ def converse(
     steps: int = 30,
 ) -> None:
     found = {"server": server, "user": user, "locks": locks, "faults": faults}
+    found["kinds_apart"] = isinstance(faults, FailingStore)
 
     def machine() -> Conversation:
         conversation: Conversation = type("Machine", (Conversation,), found)()

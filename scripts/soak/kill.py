@@ -45,7 +45,7 @@ def kill_often(storage: Storage, folder: Path, options: Killing, say: Callable[[
         with Lateness(lambda: server.pid) as lateness, ExitStack() as stack:
             # The first lock of a root waits for longer than this server lives.
             wake(f"http://[::1]:{server.port}", USERS[1])
-            workers = _workers(server, options, record, lateness)
+            workers = _workers(server, storage, options, record, lateness)
             for worker in workers:
                 stack.callback(worker.close)
                 worker.begin()
@@ -87,7 +87,9 @@ def _kill(
     return starts
 
 
-def _workers(server: ServerProcess, options: Killing, record: Record, lateness: Lateness) -> list[Worker]:
+def _workers(
+    server: ServerProcess, storage: Storage, options: Killing, record: Record, lateness: Lateness
+) -> list[Worker]:
     return [
         Worker(
             number,
@@ -97,6 +99,7 @@ def _workers(server: ServerProcess, options: Killing, record: Record, lateness: 
             lateness,
             seed=options.seed,
             locks=number % 2 == 1,
+            kinds_apart=storage.kinds_apart,
             sizes=_SIZES,
         )
         for number in range(options.clients)

@@ -76,6 +76,7 @@ def _run(
             lateness,
             seed=options.seed,
             locks=number % 2 == 1,
+            kinds_apart=storage.kinds_apart,
         )
         for number in range(max(options.clients - len(sharing), 1))
     ]

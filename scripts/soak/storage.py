@@ -29,6 +29,9 @@ class Storage(ABC):
     command: tuple[str, ...] = ("-m", "app")
     """What runs zotshelf's command line over it."""
 
+    kinds_apart = False
+    """Whether a file that takes a collection's place, or the reverse, may leave both if it is broken off."""
+
     @property
     @abstractmethod
     def variables(self) -> Mapping[str, str]:
@@ -79,6 +82,8 @@ class FailingFolder(Storage):
 
 
 class FailingBucket(Storage):
+    kinds_apart = True
+
     def __init__(self, store: S3Store, proxy: FaultProxy) -> None:
         self._store = store
         self._proxy = proxy

@@ -49,6 +49,7 @@ class Worker:
         *,
         seed: int,
         locks: bool,
+        kinds_apart: bool,
         sizes: Sequence[int] = SIZES,
     ) -> None:
         self.name = f"w{number}"
@@ -59,7 +60,9 @@ class Worker:
         self._judge = Judge(faults=True)
         self._sizes = sizes
         self._weights = _WEIGHTS | (_LOCK_WEIGHTS if locks else {})
-        self._chooser = Chooser(self._judge, self._dice, sizes, self._dice.getrandbits(32))
+        self._chooser = Chooser(
+            self._judge, self._dice, sizes, self._dice.getrandbits(32), kinds_apart=kinds_apart
+        )
         self._generation = 0
 
     def begin(self) -> None:

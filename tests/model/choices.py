@@ -20,8 +20,19 @@ class Chooser:
     """Chooses requests with the dice it is given, knowing what the judge knows."""
 
     def __init__(
-        self, judge: Judge, dice: Random, sizes: Sequence[int] = (*SIZES, LARGE), label: int = 0
+        self,
+        judge: Judge,
+        dice: Random,
+        sizes: Sequence[int] = (*SIZES, LARGE),
+        label: int = 0,
+        *,
+        kinds_apart: bool = False,
     ) -> None:
+        """With `kinds_apart` no file is to take a collection's place by COPY or MOVE, nor the reverse.
+
+        S3 has nothing that could do that in one step: where it is broken off, both are there.
+        """
+        self._kinds_apart = kinds_apart
         self._judge = judge
         self.dice = dice
         self._sizes = sizes
@@ -106,17 +117,31 @@ class Chooser:
         condition = self._etag(path) if self.dice.random() < 0.2 else ""
         return Request("DELETE", path, if_match=condition, tokens=self._tokens(path, path[:-1]))
 
-    def copy(self) -> Request:
+    def copy(self) -> Request | None:
         source, target = self.existing(), self._target()
+        if self._kinds_apart and self._mixes_kinds(source, target):
+            return None
         depth = "0" if self.dice.random() < 0.1 else ""
         tokens = self._tokens(target, target[:-1])
         overwrite = self.dice.random() < 0.7
         return Request("COPY", source, target=target, depth=depth, overwrite=overwrite, tokens=tokens)
 
-    def move(self) -> Request:
+    def move(self) -> Request | None:
         source, target = self.existing(), self._target()
+        if self._kinds_apart and self._mixes_kinds(source, target):
+            return None
         tokens = self._tokens(source, source[:-1], target, target[:-1])
         return Request("MOVE", source, target=target, overwrite=self.dice.random() < 0.7, tokens=tokens)
+
+    def _mixes_kinds(self, source: Path, target: Path) -> bool:
+        """Tell whether a file may take a collection's place, or the other way round."""
+        return any(
+            (node == FOLDER) != (new[way] == FOLDER)
+            for world in self._judge.worlds
+            for new in (world.below(source),)
+            for way, node in world.below(target).items()
+            if way in new
+        )
 
     def _target(self) -> Path:
         return self.existing() if self.dice.random() < 0.4 else self.path()

@@ -214,8 +214,11 @@ def _delete(world: World, request: Request) -> Iterator[Outcome]:
         for lock in world.locks_within(request.path)
         if not any(_is_held(lock.path, one) for one in closed)
     ]
-    # A lock can outlive its resource; then nothing of it is kept but the lock.
-    yield Outcome(207 if closed else 204, world.graft(request.path, kept).without_locks(gone))
+    after = world.without_locks(gone)
+    yield Outcome(207 if closed else 204, after.graft(request.path, kept))
+    if not any(world.get(one) for one in closed):
+        # A lock can outlive its resource, when a failure has kept it from being forgotten.
+        yield Outcome(207 if closed else 204, after.graft(request.path, {}))
 
 
 def _is_held(path: Path, kept: Path) -> bool:
