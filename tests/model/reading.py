@@ -101,9 +101,11 @@ def _by_name(found: Mapping[str, Told], *, is_folder: bool) -> dict[str, Told] |
     names = {"": found[own]}
     for href, one in found.items():
         if href != own:
-            if not is_folder or not href.startswith(own):
+            name = href.removeprefix(own).strip("/")
+            # A file and a collection of one name are one too many.
+            if not is_folder or not href.startswith(own) or name in names:
                 return None
-            names[href.removeprefix(own).strip("/")] = one
+            names[name] = one
     return names
 
 
