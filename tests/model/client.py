@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from urllib.parse import quote
 
 from tests.model.requests import EVERYTHING, Answer, Request
@@ -92,9 +92,14 @@ class Client:
     def _read(self, response: HTTPResponse) -> bytes:
         if not self.pause:
             return response.read()
+        announced = response.length
         first = response.read(_PIECE)
         time.sleep(self.pause)
-        return first + response.read()
+        body = first + response.read()
+        # Read in parts it does not tell by itself.
+        if announced is not None and len(body) != announced:
+            raise IncompleteRead(body, announced - len(body))
+        return body
 
     def _headers(self, request: Request, size: int) -> dict[str, str]:
         headers = {"Authorization": self._credentials}

@@ -49,7 +49,7 @@ class Judge:
 
     def _waits_in_vain(self, request: Request, answer: Answer) -> bool:
         """Tell whether a lock is perhaps refused for a write only of which nobody knows that it is over."""
-        return self.faults and self.unsure and request.method == "LOCK" and answer.status == 423
+        return self.faults and request.method == "LOCK" and answer.status == 423
 
     def _judge(self, request: Request, answer: Answer) -> None:
         possible = self._possible(request, answer)

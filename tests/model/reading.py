@@ -26,7 +26,9 @@ class Told:
 
 def agrees(world: World, request: Request, answer: Answer) -> World | None:
     """Return the world with what the answer says of it, None if it says otherwise."""
-    if answer.status >= 300 and answer.status != 304:
+    is_refusal = answer.status >= 300 and answer.status != 304
+    # A lock that members' locks stand in the way of is refused by a 207.
+    if is_refusal or (request.method == "LOCK" and answer.status == 207):
         return world
     match request.method:
         case "GET" | "HEAD":
