@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from tests.dav import awake_user
 from tests.disk_faults import set_share
 from tests.fault_proxy import FaultProxy
-from tests.model.choices import Chooser
+from tests.model.choices import NAMES, Chooser
 from tests.model.client import Client
 from tests.model.judge import Judge
 from tests.model.requests import Request
@@ -61,8 +61,22 @@ class Conversation(RuleBasedStateMachine):
         assert answer is not None
         assert answer.status == 201
         self.client.root = f"/{root}/"
+        if self.locks:
+            self.lock_something()
         if self.faults is not None:
             self.faults.begin()
+
+    def lock_something(self) -> None:
+        """Begin with locks: by chance alone many a conversation would have none that matters."""
+        file, folder, member = (NAMES[0],), (NAMES[1],), (NAMES[1], NAMES[0])
+        for request in (
+            Request("PUT", file, b"locked"),
+            Request("MKCOL", folder),
+            Request("PUT", member, b"member"),
+            Request("LOCK", file, depth="0"),
+            Request("LOCK", folder, depth="infinity", exclusive=False),
+        ):
+            self.ask(request)
 
     def teardown(self) -> None:
         if self.faults is not None:
@@ -143,13 +157,11 @@ def converse(
     examples: int = EXAMPLES,
     steps: int = 30,
 ) -> None:
-    found = {"server": server, "user": user, "locks": locks, "faults": faults}
-    found["kinds_apart"] = isinstance(faults, FailingStore)
+    class Machine(Conversation):
+        pass
 
-    def machine() -> Conversation:
-        conversation: Conversation = type("Machine", (Conversation,), found)()
-        return conversation
-
+    Machine.server, Machine.user, Machine.locks, Machine.faults = server, user, locks, faults
+    Machine.kinds_apart = isinstance(faults, FailingStore)
     bounds = settings(
         max_examples=examples,
         stateful_step_count=steps,
@@ -158,7 +170,7 @@ def converse(
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(machine, settings=bounds)
+    run_state_machine_as_test(Machine, settings=bounds)
 
 
 @pytest.mark.parametrize("locks", [False, True], ids=["without locks", "with locks"])
@@ -185,7 +197,7 @@ class FailingStore:
         # Those that make nobody wait: the others are for the soak.
         quick = (Close, Lost, Cut, Refuse, Altered, Garbled)
         self.proxy.fail(
-            *(one for one in anything(0.5, seed=3) if isinstance(one, quick) and not _stalls(one))
+            *(one for one in anything(0.9, seed=3) if isinstance(one, quick) and not _stalls(one))
         )
 
     def end(self) -> None:

@@ -80,13 +80,14 @@ def _run(
         )
         for number in range(max(options.clients - len(sharing), 1))
     ]
+    clients: list[Worker | SharingWorker] = [*alone, *sharing]
     with ExitStack() as stack:
-        for client in (*alone, *sharing):
+        for client in clients:
             stack.callback(client.close)
         for worker in alone:
             worker.begin()
         storage.fail(options.share)
-        _let_work([*alone, *sharing], options.seconds, record, say)
+        _let_work(clients, options.seconds, record, say)
         storage.fail(0)
         time.sleep(_CALM_SECONDS)
         for worker in alone:

@@ -69,7 +69,7 @@ class Chooser:
             for lock in sorted(world.locks, key=lambda lock: lock.token or "")
             if any(lock.covers(path) or path == lock.path[: len(path)] for path in paths)
         ]
-        chosen = [(lock.path, lock.token) for lock in touching if lock.token and self.dice.random() < 0.8]
+        chosen = [(lock.path, lock.token) for lock in touching if lock.token and self.dice.random() < 0.7]
         return tuple(chosen)
 
     def get(self) -> Request:
