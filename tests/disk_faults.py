@@ -1,7 +1,7 @@
 """A server whose disk fails: system calls of the folder storage, and no others, raise what a disk can.
 
 `python -m tests.disk_faults SHARE_FILE serve ...` runs the program with this many of its calls failing as
-the file says: a number from 0 to 1, read anew for each call, so that a test can let the disk recover.
+the file says, which is read anew for each call, so that a test can let the disk recover.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ CALLS: Final = {
 }
 
 
-def set_share(file: Path, share: float) -> None:
-    """Say how many of the calls fail from now on."""
-    file.write_text(f"{share:.9f}")
+def set_share(file: Path, share: float, *names: str) -> None:
+    """Say how many of the calls fail from now on: of all kinds, or of those that are named."""
+    file.write_text(" ".join([f"{share:.9f}", *names]))
 
 
 def fail_sometimes(file: int, dice: random.Random) -> None:
@@ -59,7 +59,9 @@ def _failing(
     @wraps(call)
     def made(*arguments: Any, **named: Any) -> Any:
         caller = sys._getframe(1).f_globals.get("__name__", "")
-        if caller.startswith("app.storage.folder") and dice.random() < float(pread(file, 20, 0) or 0):
+        share, *names = pread(file, 200, 0).decode().split() or ["0"]
+        is_meant = caller.startswith("app.storage.folder") and (not names or call.__name__ in names)
+        if is_meant and dice.random() < float(share):
             code = dice.choice(errors)
             raise OSError(code, os.strerror(code))
         return call(*arguments, **named)

@@ -181,9 +181,15 @@ def test_every_answer_is_one_that_the_model_allows(server: Server, locks: bool) 
 @dataclass
 class FailingDisk:
     share: Path
+    begun: int = 0
 
     def begin(self) -> None:
-        set_share(self.share, 0.03)
+        # By turns anything may fail, or often that by which a change takes effect.
+        self.begun += 1
+        if self.begun % 2:
+            set_share(self.share, 0.03)
+        else:
+            set_share(self.share, 0.4, "link", "rename", "unlink", "fsync")
 
     def end(self) -> None:
         set_share(self.share, 0)
