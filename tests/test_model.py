@@ -28,7 +28,7 @@ from tests.s3_faults import Altered, Close, Cut, Fault, Garbled, Hang, Lost, Ref
 from tests.servers import PASSWORD, SERVE, Server, serving
 from tests.stores import FolderStore, S3Store
 
-SHORT = 15
+SHORT = 10
 EXAMPLES = int(os.environ.get("ZOTSHELF_TEST_MODEL_EXAMPLES", SHORT))
 MANY_WORLDS = 100
 
