@@ -4,6 +4,9 @@
 #              options: make bench BENCH=--help
 # make fuzz    set everything up and try a million odd inputs on every parser;
 #              options: make fuzz FUZZ=--help
+# make soak    set everything up and let 16 clients work for ten minutes on a store that fails now and then;
+#              options: make soak SOAK='--on ceph --minutes 1', or SOAK=--help
+# make kill    set everything up and kill the busy server 200 times; options: make kill KILL='--on ceph'
 # make format  let ruff format and mend what it can
 
 SHELL := /bin/sh
@@ -11,7 +14,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: serve test bench fuzz format clean
+.PHONY: serve test bench fuzz soak kill format clean
 
 serve: .venv/serve.stamp
 	@exec $(BIN)/zotshelf serve
@@ -27,6 +30,12 @@ bench: .venv/test.stamp
 
 fuzz: .venv/test.stamp
 	@exec $(BIN)/python -m scripts.fuzz $(FUZZ)
+
+soak: .venv/test.stamp
+	@exec $(BIN)/python -m scripts.soak faults $(SOAK)
+
+kill: .venv/test.stamp
+	@exec $(BIN)/python -m scripts.soak kill $(KILL)
 
 format: .venv/test.stamp
 	$(BIN)/ruff format .

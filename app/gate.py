@@ -12,7 +12,7 @@ from app.if_header import Facts, is_met, parse_if, submitted_tokens
 from app.journal.state import Locked, Touch
 from app.path import DavPath
 from app.request import DavRequest
-from app.storage.base import Entry, NotFound
+from app.storage.base import Entry, NotFound, ParentMissing
 
 
 async def admit(request: DavRequest) -> None:
@@ -42,6 +42,14 @@ async def find(request: DavRequest, path: DavPath) -> Entry | None:
         return await request.storage.stat(path)
     except NotFound:
         return None
+
+
+async def need_parent(request: DavRequest) -> None:
+    """Raise ParentMissing where there is no collection that the request's path could be a member of."""
+    try:
+        await request.storage.stat(request.path.parent)
+    except NotFound:
+        raise ParentMissing(request.path) from None
 
 
 async def touched_by_storing(request: DavRequest, path: DavPath, *, deep: bool = False) -> list[Touch]:

@@ -201,6 +201,12 @@ class _Supervisor(Multiprocess):
         deaths = self._early_deaths
         return len(deaths) == _MAX_EARLY_DEATHS and now - deaths[0] < _PATIENCE_SECONDS
 
+    def terminate_all(self) -> None:
+        # Whoever connects from now on is refused at once, by us too, and does not wait for our end.
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
+
     def join_all(self) -> None:
         deadline = time.monotonic() + (self.config.timeout_graceful_shutdown or 0) + _STOP_MARGIN_SECONDS
         for worker in self.processes:

@@ -137,9 +137,8 @@ class StandIn:
             request.headers,
         )
         self.requests.append(received)
-        fault = next(
-            (f for f in self._faults if f.meets(received.method, received.key, received.query)), Fault()
-        )
+        asked = (received.method, received.key, received.query, received.headers)
+        fault = next((fault for fault in self._faults if fault.meets(*asked)), Fault())
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:

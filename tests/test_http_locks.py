@@ -9,6 +9,7 @@ import pytest
 
 from tests.dav import D, Dav, awake_user, error_of, lockinfo, members, signed_in
 from tests.servers import Server
+from tests.stores import FolderStore
 
 UNKNOWN = "urn:uuid:00000000-0000-4000-8000-000000000000"
 
@@ -69,6 +70,19 @@ def test_where_nothing_can_be_made_nothing_is_locked(dav: Dav) -> None:
     dav.mkcol("missing")
     dav.put("missing/f")
     assert dav.locks("missing/f") == []
+
+
+def test_what_cannot_be_made_is_not_locked_for_a_moment_either(
+    folder_server: Server, folder_dav: Dav
+) -> None:
+    # To take such a lock back may fail, and then it stands in the way of others for hours.
+    assert isinstance(folder_server.store, FolderStore)
+    journal = folder_server.store.path / awake_user(folder_server) / ".zotshelf" / "journal"
+    folder_dav.put("file")
+    before = sorted(journal.iterdir())
+    for name in ("missing/f", "file/f"):
+        assert folder_dav.send("LOCK", name, lockinfo()).status_code == 409
+    assert sorted(journal.iterdir()) == before
 
 
 @pytest.mark.parametrize(

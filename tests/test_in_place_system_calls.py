@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -13,10 +11,9 @@ import pytest
 
 from tests.attachments import editions
 from tests.dav import signed_in
-from tests.requirements import program
-from tests.servers import PASSWORD, SERVE, Server, serving
+from tests.servers import PASSWORD, Server, serving
 from tests.stores import FolderStore
-from tests.wire import PATIENCE
+from tests.system_calls import under_strace, whole_trace
 from tests.zotero_client import ZoteroClient
 
 ALLOWED = {
@@ -40,20 +37,12 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
     Paths in it are relative to the user's folder.
     """
-    strace = program("strace")
     folder = tmp_path_factory.mktemp("traced")
     data, trace = folder / "data", folder / "trace"
-    # With -D strace is not the server's parent, which so gets the signals that are meant for it.
-    options = ["strace", "-D", "-f", "-y", "-e", "trace=%file,%desc", "-o", str(trace)]
-    command = f"import os; os.execv({strace!r}, {[*options, sys.executable, *SERVE]!r})"
-    with serving(FolderStore(data), folder, ("-c", command), folder_writes="in-place") as server:
+    with serving(FolderStore(data), folder, under_strace(trace), folder_writes="in-place") as server:
         user = server.new_user()
         asyncio.run(exercise(server, user))
-    ended = re.compile(rf"^{server.pid} +\+\+\+ ", re.MULTILINE)
-    deadline = time.monotonic() + PATIENCE
-    while not ended.search(text := trace.read_text(errors="replace")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    text = whole_trace(trace, server.pid)
     found = [line for line in text.splitlines() if str(data) in line and "execve(" not in line]
     return [line.replace(f"{data}/{user}", "") for line in found]
 

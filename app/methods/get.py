@@ -10,10 +10,14 @@ from app.headers import EntityTag, byte_range, if_range
 from app.listing import listing_answer
 from app.offload import HandOver, open_or_hand_over
 from app.request import DavRequest
-from app.storage.base import Changed, Entry, IsACollection, Opened, RangeUnsatisfiable
+from app.storage.base import Busy, Changed, Entry, IsACollection, Opened, RangeUnsatisfiable
 
 _WHOLE_BYTES = 262144
 """Up to this size a body is read before the answer begins, so that a failure is an honest 503."""
+
+
+_OPENINGS = 3
+"""How often a file is opened that is overwritten before the answer begins."""
 
 
 async def get(request: DavRequest) -> Answer:
@@ -21,10 +25,14 @@ async def get(request: DavRequest) -> Answer:
     path = request.path
     if path.slash or path.is_root:
         return await listing_answer(request)
-    try:
-        return await _get_file(request)
-    except IsACollection:
-        return await listing_answer(request)
+    for _ in range(_OPENINGS):
+        try:
+            return await _get_file(request)
+        except IsACollection:
+            return await listing_answer(request)
+        except Changed:
+            continue  # nothing has been sent: what the file is now is as good an answer
+    raise Busy(path, "the file is overwritten faster than it can be read")
 
 
 async def _get_file(request: DavRequest) -> Answer:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 from app.answer import Answer
 from app.errors import BadRequest, ForeignLock, LockConflict, PreconditionFailed, WrongToken
-from app.gate import find, locked_as_error, writing
+from app.gate import find, locked_as_error, need_parent, writing
 from app.headers import Depth, depth, lock_token, timeout
 from app.hrefs import href_of, own_href
 from app.journal.locks import DEFAULT_SECONDS, NoSuchLock, NotTheOwner
@@ -17,7 +17,7 @@ from app.path import DavPath
 from app.props import active_lock
 from app.request import DavRequest
 from app.status import reason
-from app.storage.base import ABSENT, Body, Changed, IsACollection, StorageError
+from app.storage.base import ABSENT, Body, Changed, IsACollection
 from app.xml import (
     MULTISTATUS_CLOSE,
     MULTISTATUS_OPEN,
@@ -38,6 +38,9 @@ async def lock(request: DavRequest) -> Answer:
     if wanted is Depth.ONE:
         raise BadRequest("LOCK takes a depth of 0 or infinity")
     exists = await find(request, request.path) is not None
+    if not exists:
+        # Not when the lock has been granted: to take that back may fail.
+        await need_parent(request)
     touch = Touch(request.path, wanted is Depth.INFINITY)
     try:
         granted = await request.locks.lock(touch, info.scope, info.owner, request.user, seconds)
@@ -82,8 +85,8 @@ async def _undone_on_failure(request: DavRequest, granted: Lock) -> AsyncIterato
     try:
         yield
     except BaseException:
-        # Should it stay, it expires by itself.
-        with suppress(NoSuchLock, StorageError):
+        # Where that fails, which is then what the client hears, the lock stays until it expires.
+        with suppress(NoSuchLock):
             await request.locks.unlock(granted.path, granted.token, request.user)
         raise
 

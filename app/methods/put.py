@@ -5,10 +5,10 @@ from __future__ import annotations
 from app.answer import Answer
 from app.conditions import Verdict
 from app.errors import BadRequest, MethodNotAllowed, PreconditionFailed, UnexpectedBody
-from app.gate import check, storing, touched_by_storing, writing
+from app.gate import check, need_parent, storing, touched_by_storing, writing
 from app.journal.state import Touch
 from app.request import DavRequest
-from app.storage.base import ABSENT, Entry, Expectation, IsACollection, NotFound, ParentMissing
+from app.storage.base import ABSENT, Entry, Expectation, IsACollection, NotFound
 
 
 async def put(request: DavRequest) -> Answer:
@@ -46,16 +46,9 @@ async def _expectation(request: DavRequest) -> Expectation:
         raise IsACollection(request.path)
     if conditions.evaluate(entry, reading=False) is not Verdict.GO_ON:
         if entry is None:
-            await _need_parent(request)
+            await need_parent(request)
         raise PreconditionFailed
     return ABSENT if entry is None else entry.etag
-
-
-async def _need_parent(request: DavRequest) -> None:
-    try:
-        await request.storage.stat(request.path.parent)
-    except NotFound:
-        raise ParentMissing(request.path) from None
 
 
 async def mkcol(request: DavRequest) -> Answer:

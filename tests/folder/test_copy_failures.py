@@ -43,6 +43,33 @@ async def test_a_failure_of_the_disk_leaves_the_target_as_it_was(
 
 
 @pytest.mark.usefixtures("no_leak", "no_litter")
+async def test_a_source_that_cannot_be_looked_at_again_leaves_the_target_as_it_was(
+    storage: FolderStorage, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(data, "f", "g")
+    source = (data / "f").stat()
+    copied: list[int] = []
+    real, copy_range = os.fstat, os.copy_file_range
+
+    def look(file: int) -> os.stat_result:
+        status = real(file)
+        if copied and os.path.samestat(status, source):
+            raise error_of(errno.ESTALE)
+        return status
+
+    def note(*args: Any) -> int:
+        copied.append(copy_range(*args))
+        return copied[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", look)
+        patched.setattr(os, "copy_file_range", note)
+        with pytest.raises(Unavailable):
+            await copy(storage, "f", "g")
+    assert (data / "g").read_text() == "g"
+
+
+@pytest.mark.usefixtures("no_leak", "no_litter")
 async def test_what_cannot_be_copied_is_named_and_then_nothing_is_deleted(
     storage: FolderStorage, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

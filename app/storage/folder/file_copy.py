@@ -69,7 +69,9 @@ class FileCopy:
     def _finish(self) -> None:
         self._upload.seal([])
         # Whoever writes into the file itself would have a copy made that is half old, half new.
-        if etag_of(os.fstat(self._file)) != self._etag:
+        with self._root.errors(self._source):
+            etag = etag_of(os.fstat(self._file))
+        if etag != self._etag:
             raise self._changed()
         os.close(self._upload.commit().folder)  # made durable with the other copies
         self.close()
