@@ -7,7 +7,6 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-
 DOWNLOAD, SHOWN = True, False
 
 
@@ -54,7 +53,9 @@ def test_what_could_act_is_a_download_and_the_rest_is_shown_in_an_origin_of_its_
         pytest.param('a"b;c.zip', "attachment; filename*=UTF-8''a%22b%3Bc.zip", id="quote-and-semicolon"),
         pytest.param("é€.zip", "attachment; filename*=UTF-8''%C3%A9%E2%82%AC.zip", id="beyond-ascii"),
         pytest.param("100%.zip", "attachment; filename*=UTF-8''100%25.zip", id="percent"),
-        pytest.param("a'(*)@=,.zip", "attachment; filename*=UTF-8''a%27%28%2A%29%40%3D%2C.zip", id="not-attr"),
+        pytest.param(
+            "a'(*)@=,.zip", "attachment; filename*=UTF-8''a%27%28%2A%29%40%3D%2C.zip", id="not-attr"
+        ),
         pytest.param("a!#$&+^`|~.zip", "attachment; filename*=UTF-8''a!#$&+^`|~.zip", id="attr"),
     ],
 )
