@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.answer import Answer, deliver, problem_answer
 from app.deletions import Deletions
-from app.errors import ClientGone, MethodNotAllowed, problem_of
+from app.errors import ClientGone, MethodNotAllowed, RequestError, problem_of
 from app.gate import admit
 from app.headers import Headers
 from app.methods.copymove import copy, move
@@ -22,7 +22,7 @@ from app.methods.propfind import propfind
 from app.methods.proppatch import proppatch
 from app.methods.put import mkcol, put
 from app.offload import refuse_lost
-from app.path import DavPath, as_written
+from app.path import SERVER_NAME, DavPath, as_written
 from app.request import DavRequest
 from app.root import Root
 from app.storage.base import NotFound, QuotaExceeded, Storage, StorageError, Storages
@@ -44,9 +44,6 @@ METHODS: Final[dict[str, Method]] = {
     "LOCK": lock,
     "UNLOCK": unlock,
 }
-
-SERVER_NAME: Final = "-"
-"""The first segment at the server's root that is the server's own: `/-/`."""
 
 
 class Dispatch:
@@ -142,7 +139,7 @@ class Dispatch:
 
     def _refusal(self, scope: Scope, error: Exception) -> Answer:
         problem = problem_of(error)
-        if problem.status >= 500 and not isinstance(error, QuotaExceeded):
+        if problem.status >= 500 and not isinstance(error, (RequestError, QuotaExceeded)):
             _log_failure(scope, error)
         answer = problem_answer(problem)
         if problem.status == 405 or scope["method"] == "OPTIONS":

@@ -99,7 +99,7 @@ def _parse(content: bytes) -> tuple[dict[str, bytes], tuple[str, ...]]:
 
 
 def _complaint(user: str, hashed: str, *, known: bool) -> str | None:
-    if not is_nameable(user) or user == RESERVED:
+    if not is_nameable(user) or user.casefold() == RESERVED:
         return "no folder can have this name"
     if not _BCRYPT.fullmatch(hashed):
         return "not a bcrypt password as 'htpasswd -B' writes it"
