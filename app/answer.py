@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Final
 from xml.sax.saxutils import escape
 
 from starlette.types import Message, Receive, Send
@@ -12,6 +13,9 @@ from starlette.types import Message, Receive, Send
 from app.errors import ClientGone, ConnectionCut, Problem
 
 RawHeaders = list[tuple[bytes, bytes]]
+
+NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
+"""Whatever its first bytes look like, an answer is of the type it says (WHATWG Fetch, section 3.6)."""
 
 
 @dataclass(slots=True)
@@ -36,6 +40,7 @@ def text_answer(status: int, text: str, headers: RawHeaders | None = None) -> An
         [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", b"%d" % len(body)),
+            NO_SNIFFING,
             *(headers or ()),
         ],
         body,
@@ -58,6 +63,7 @@ def problem_answer(problem: Problem) -> Answer:
     headers += [
         (b"content-type", b'application/xml; charset="utf-8"'),
         (b"content-length", b"%d" % len(body)),
+        NO_SNIFFING,
     ]
     return Answer(problem.status, headers, body)
 

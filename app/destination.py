@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from app.errors import BadDestination
 from app.headers import BadHeader, Headers
-from app.path import BadPath, DavPath
+from app.path import SERVER_NAME, BadPath, DavPath
 
 _MAX_NAMES: Final = 16
 _PORTS: Final = {"http": "80", "https": "443"}
@@ -56,7 +56,7 @@ def local_path(url: str, headers: Headers, base: tuple[str, ...]) -> DavPath | N
     if whole.segments[:depth] != base:
         return None
     path = DavPath(whole.segments[depth:], slash=whole.slash)
-    if path.is_reserved:
+    if path.is_reserved or (not depth and whole.segments[:1] == (SERVER_NAME,)):
         raise BadPath("the path is reserved for the server")
     return path
 

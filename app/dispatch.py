@@ -9,6 +9,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from app.answer import Answer, deliver, problem_answer
+from app.deletions import Deletions
 from app.errors import ClientGone, MethodNotAllowed, RequestError, problem_of
 from app.gate import admit
 from app.headers import Headers
@@ -21,10 +22,10 @@ from app.methods.propfind import propfind
 from app.methods.proppatch import proppatch
 from app.methods.put import mkcol, put
 from app.offload import refuse_lost
-from app.path import DavPath, as_written
+from app.path import SERVER_NAME, DavPath, as_written
 from app.request import DavRequest
 from app.root import Root
-from app.storage.base import NotFound, Storage, StorageError, Storages
+from app.storage.base import NotFound, QuotaExceeded, Storage, StorageError, Storages
 
 logger: Final = logging.getLogger("zotshelf")
 
@@ -44,15 +45,13 @@ METHODS: Final[dict[str, Method]] = {
     "UNLOCK": unlock,
 }
 
-SERVER_NAME: Final = "-"
-"""The first segment at the server's root that is the server's own: `/-/`."""
-
 
 class Dispatch:
     """The WebDAV application below `base` (a URL path without trailing slash), one root a user.
 
     `patience` is how long, in seconds, a client may send or take nothing; `offload` leaves files to
-    nginx (app.offload). The request must have passed authentication: `scope["user"]` names the user.
+    nginx (app.offload), `hourly_deletions` limits what a user may delete. The request must have passed
+    authentication: `scope["user"]` names the user.
     """
 
     def __init__(
@@ -63,8 +62,10 @@ class Dispatch:
         *,
         infinite_propfind: bool = False,
         offload: bool = False,
+        hourly_deletions: int = 0,
     ) -> None:
         self._storages = storages
+        self._deletions = Deletions(hourly_deletions)
         self._offload = offload
         self._infinite_propfind = infinite_propfind
         self._base = DavPath.parse(base.encode()).segments
@@ -111,6 +112,7 @@ class Dispatch:
             receive=receive,
             patience=self._patience,
             infinite_propfind=self._infinite_propfind,
+            deletions=self._deletions,
             offload=self._offload,
         )
         if b"if" in request.headers:
@@ -137,7 +139,7 @@ class Dispatch:
 
     def _refusal(self, scope: Scope, error: Exception) -> Answer:
         problem = problem_of(error)
-        if problem.status >= 500 and not isinstance(error, RequestError):
+        if problem.status >= 500 and not isinstance(error, (RequestError, QuotaExceeded)):
             _log_failure(scope, error)
         answer = problem_answer(problem)
         if problem.status == 405 or scope["method"] == "OPTIONS":

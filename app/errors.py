@@ -78,6 +78,10 @@ class ForeignLock(RequestError):
     """The lock is another user's."""
 
 
+class TooManyDeletions(RequestError):
+    """One user deletes more than is believed to be meant."""
+
+
 class ClientTimeout(RequestError):
     """The client fell silent in the middle of its request."""
 
@@ -121,6 +125,7 @@ _PROBLEMS: Final[dict[type[Exception], Problem]] = {
     BadDestination: Problem(502, "The destination is not on this server."),
     LockedError: Problem(423, "The resource is locked."),
     WrongToken: Problem(409, "No lock of that token is on this resource.", "lock-token-matches-request-uri"),
+    TooManyDeletions: Problem(403, ""),
     ForeignLock: Problem(403, "The lock is another user's."),
     ClientTimeout: Problem(408, "The request did not arrive in time."),
     storage.NotFound: Problem(404, "There is no such resource."),
@@ -134,6 +139,7 @@ _PROBLEMS: Final[dict[type[Exception], Problem]] = {
     storage.TooSlow: Problem(408, "The body came too slowly while others were waiting."),
     storage.NameRefused: Problem(400, "The store cannot keep a resource of this name."),
     storage.RangeUnsatisfiable: Problem(416, "The file has no such range."),
+    storage.QuotaExceeded: Problem(507, "The quota is used up.", "quota-not-exceeded"),
     storage.NoSpace: Problem(507, "There is not enough space left."),
     storage.Denied: Problem(500, "The store refused this server; its log says why."),
     storage.Busy: Problem(503, "The server is busy; please try again.", retry_after=_RETRY_SECONDS),

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import filterfalse
 from typing import TYPE_CHECKING, Final
 
-from app.answer import Answer
+from app.answer import NO_SNIFFING, Answer
 from app.path import quote_name
 from app.request import DavRequest
 from app.storage.base import Entry, Listing
@@ -57,7 +57,9 @@ async def listing_answer(request: DavRequest) -> Answer:
         [
             (b"content-type", b"text/html; charset=utf-8"),
             (b"content-security-policy", _POLICY),
-            (b"x-content-type-options", b"nosniff"),
+            NO_SNIFFING,
+            (b"cross-origin-resource-policy", b"same-origin"),
+            (b"referrer-policy", b"no-referrer"),
         ],
         stream=_gathered(stream),
     )

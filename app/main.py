@@ -19,6 +19,7 @@ from app.logs import configure
 from app.methods.options import dav_classes
 from app.settings import Settings, SettingsError
 from app.storage.base import StartError
+from app.storage.metered import MeteredStorages
 from app.storages import open_storages
 from app.throttle import Throttle
 from app.users import Users
@@ -35,6 +36,8 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
     async with AsyncExitStack() as stack:
         users = await stack.enter_async_context(Users.open(settings.users_file))
         storages = await open_storages(settings)
+        if settings.quota:
+            storages = MeteredStorages(storages, settings.quota)
         stack.push_async_callback(storages.aclose)
         dispatch = Dispatch(
             storages,
@@ -42,6 +45,7 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
             settings.client_timeout,
             infinite_propfind=settings.infinite_propfind,
             offload=settings.offload == "nginx",
+            hourly_deletions=settings.hourly_deletions,
         )
         addresses = ClientAddresses(settings.proxies)
         throttle = Throttle(settings.failed_sign_ins)

@@ -46,7 +46,7 @@ class HandOver(NamedTuple):
 
     def answer(self, description: RawHeaders, *, ranged: bool) -> Answer:
         """Return what tells nginx so; `description` are the headers that do not depend on the range."""
-        headers = [(b"content-length", b"0"), *description]
+        headers = [(b"content-length", b"0"), *(_for_nginx(name, value) for name, value in description)]
         if isinstance(self.source, LocalFile):
             names = "/".join(map(quote_name, self.source.segments))
             headers += [
@@ -58,6 +58,11 @@ class HandOver(NamedTuple):
             if ranged:
                 headers.append((b"x-s3-range", b"bytes=%d-%d" % (self.start, self.stop - 1)))
         return Answer(206 if ranged else 200, headers)
+
+
+def _for_nginx(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    # Of all that nginx adds itself it would keep this one, and send it twice where we are asked again.
+    return (b"x-file-disposition", value) if name == b"content-disposition" else (name, value)
 
 
 async def open_or_hand_over(

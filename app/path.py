@@ -14,6 +14,9 @@ from urllib.parse import quote, unquote_to_bytes
 RESERVED: Final = ".zotshelf"
 """The name at each user's root under which the server keeps its own records."""
 
+SERVER_NAME: Final = "-"
+"""The first segment at the server's root that is the server's own: `/-/`."""
+
 MAX_NAME_BYTES: Final = 255
 MAX_PATH_BYTES: Final = 4096
 

@@ -11,7 +11,7 @@ from app.dates import http_date
 from app.journal.properties import Values
 from app.journal.state import Lock, Scope
 from app.path import DavPath
-from app.storage.base import Entry
+from app.storage.base import Entry, Space
 from app.xml import DAV, Propfind, PropfindKind, element, propstat
 
 
@@ -23,6 +23,7 @@ class Beside(NamedTuple):
     base: tuple[str, ...] = ()
     """The base path's segments, for the hrefs of locks."""
     may_lock: bool = True
+    space: Space | None = None
 
 
 Value = Callable[[Entry, Beside], str | None]
@@ -55,6 +56,19 @@ def _lock_discovery(entry: Entry, beside: Beside) -> str | None:
     return "".join(active_lock(lock, beside.base) for lock in beside.locks(entry.path))
 
 
+def _quota(value: Callable[[Space], int]) -> Value:
+    # One quota for the whole root, so all its collections have the same (RFC 4331 section 4).
+    return lambda entry, beside: (
+        str(value(beside.space)) if entry.is_collection and beside.space is not None else None
+    )
+
+
+_QUOTA: Final[dict[str, Value]] = {
+    f"{DAV}quota-available-bytes": _quota(lambda space: space.available),
+    f"{DAV}quota-used-bytes": _quota(lambda space: space.used),
+}
+"""RFC 4331: they have names (propname), but are told only who asks for them by name, not by allprop."""
+
 LIVE: Final[dict[str, Value]] = {
     f"{DAV}resourcetype": _of_entry(lambda entry: "<D:collection/>" if entry.is_collection else ""),
     f"{DAV}getcontentlength": _of_entry(lambda entry: str(entry.size), files_only=True),
@@ -67,6 +81,7 @@ LIVE: Final[dict[str, Value]] = {
     f"{DAV}displayname": _of_entry(lambda entry: escape(entry.path.name) if entry.path.segments else None),
     f"{DAV}lockdiscovery": _lock_discovery,
     f"{DAV}supportedlock": lambda _entry, beside: _SUPPORTED_LOCKS if beside.may_lock else None,
+    **_QUOTA,
 }
 
 _SETTABLE: Final = frozenset({f"{DAV}displayname"})
@@ -84,13 +99,18 @@ def asks_beside(propfind: Propfind) -> bool:
     )
 
 
+def asks_space(propfind: Propfind) -> bool:
+    """Tell whether it must be known what is used and left."""
+    return propfind.kind is PropfindKind.PROPNAME or not _QUOTA.keys().isdisjoint(propfind.names)
+
+
 def propstats(propfind: Propfind, beside: Beside) -> Callable[[Entry], str]:
     """Return what turns an entry into its propstat elements; made once for a whole listing."""
     if propfind.kind is PropfindKind.PROPNAME:
         return lambda entry: propstat("".join(map(element, _names(entry, beside))), "200 OK")
     wanted = [_Wanted.of(name) for name in propfind.names]
     if propfind.kind is PropfindKind.ALLPROP:
-        extra = [_Wanted.of(name) for name in propfind.names if name not in LIVE]
+        extra = [_Wanted.of(name) for name in propfind.names if name not in LIVE or name in _QUOTA]
         return lambda entry: _all(entry, beside, extra)
     return lambda entry: _listed(entry, beside, wanted)
 
@@ -118,7 +138,7 @@ class _Wanted(NamedTuple):
         return None if content is None else self.empty
 
 
-_EVERY_LIVE: Final = tuple(map(_Wanted.of, LIVE))
+_EVERY_LIVE: Final = tuple(_Wanted.of(name) for name in LIVE if name not in _QUOTA)
 _NONE: Final[Values] = {}
 
 
@@ -141,8 +161,14 @@ def _all(entry: Entry, beside: Beside, included: Sequence[_Wanted]) -> str:
     dead = beside.dead.get(entry.path, _NONE)
     found = [prop.render(entry, beside, dead) for prop in _EVERY_LIVE]
     found += [xml for name, xml in dead.items() if name not in LIVE]
+    missing = ""
+    for prop in included:
+        xml = prop.render(entry, beside, _NONE)
+        if xml is not None:
+            found.append(xml)
+        elif prop.name not in dead:
+            missing += prop.empty
     content = propstat("".join(filter(None, found)), "200 OK")
-    missing = "".join(prop.empty for prop in included if prop.name not in dead)
     return content + propstat(missing, "404 Not Found") if missing else content
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from starlette.types import Receive
 
 from app.conditions import Preconditions
+from app.deletions import Deletions
 from app.errors import BodyTooLarge, ClientGone, ClientTimeout
 from app.headers import Headers, body_size, content_length
 from app.journal.clock import clock
@@ -40,6 +41,7 @@ class DavRequest:
     """How long to wait for more of the body, in seconds."""
     infinite_propfind: bool = False
     """Whether PROPFIND of infinite depth is allowed."""
+    deletions: Deletions = field(default_factory=lambda: Deletions(0))
     offload: bool = False
     """Whether nginx sends files; see app.offload."""
     tokens: frozenset[str] = frozenset()

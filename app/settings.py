@@ -199,6 +199,20 @@ class Settings(BaseModel):
         description="The addresses and networks of the proxies whose `X-Forwarded-For` tells who the client"
         " is, with commas between.",
     )
+    quota: Size = Field(
+        default=ByteSize(0),
+        ge=0,
+        le=2**60,
+        description="How many bytes of files each user may store, or all together where they share one root;"
+        " 0 is no limit. Each worker counts for itself and looks again every hour; see `docs/limits.md`.",
+    )
+    hourly_deletions: int = Field(
+        default=0,
+        ge=0,
+        le=10**9,
+        description="How many files and collections a user may delete within an hour, against broken clients"
+        " and stolen passwords; 0 is no limit. Every worker counts for itself; see `docs/limits.md`.",
+    )
     failed_sign_ins: int = Field(
         default=5,
         ge=0,

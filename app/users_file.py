@@ -87,7 +87,7 @@ def lines_of(content: bytes) -> Iterator[Line]:
 
 def is_possible_user(name: str) -> bool:
     """Tell whether a user of this name can have a root of their own, and sign in."""
-    return is_nameable(name) and name != RESERVED and ":" not in name
+    return is_nameable(name) and name.casefold() != RESERVED and ":" not in name
 
 
 def _parse(content: bytes) -> tuple[dict[str, bytes], tuple[str, ...]]:

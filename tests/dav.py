@@ -196,6 +196,15 @@ def signed_in(server: Server, user: str, *, folder: str = "") -> Iterator[Dav]:
         yield dav
 
 
+def wake(dav: Dav) -> None:
+    """Take the first lock of a root and set its first property, both at once."""
+    dav.mkcol("for properties")
+    with ThreadPoolExecutor() as threads:
+        done = threads.submit(dav.lock, "awake"), threads.submit(dav.set_prop, "for properties", "x")
+    for one in done:
+        one.result()
+
+
 def awake_user(server: Server) -> str:
     """Return a user of the server whose root has a lock and a property somewhere.
 
@@ -204,10 +213,6 @@ def awake_user(server: Server) -> str:
     if server.url not in _AWAKE:
         user = server.new_user()
         with signed_in(server, user) as dav:
-            dav.mkcol("for properties")
-            with ThreadPoolExecutor() as threads:
-                done = threads.submit(dav.lock, "awake"), threads.submit(dav.set_prop, "for properties", "x")
-            for one in done:
-                one.result()
+            wake(dav)
         _AWAKE[server.url] = user
     return _AWAKE[server.url]

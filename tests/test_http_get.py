@@ -39,7 +39,9 @@ def test_a_file_is_sent_with_all_its_headers(stored: httpx.Client) -> None:
     assert answer.content == BODY
     headers = answer.headers
     assert set(without_date(headers)) == {
-        *("accept-ranges", "content-length", "content-type", "etag", "last-modified")
+        *("accept-ranges", "content-length", "content-type", "etag", "last-modified"),
+        *("content-disposition", "content-security-policy"),
+        *("cross-origin-resource-policy", "x-content-type-options"),
     }
     assert headers["accept-ranges"] == "bytes"
     assert headers["content-length"] == "1024"

@@ -194,7 +194,7 @@ async def test_the_region_is(
         pytest.param({"AWS_REGION": "eu central"}, "Invalid region", id="no-such-region"),
         pytest.param({"AWS_REGION": REGION, "AWS_PROFILE": "nobody"}, "nobody", id="no-such-profile"),
         pytest.param({"AWS_REGION": REGION, "AWS_MAX_ATTEMPTS": "many"}, "many", id="no-number"),
-        pytest.param({"AWS_ENDPOINT_URL_S3": "store.example:9000"}, "store.example", id="no-url"),
+        pytest.param({"AWS_ENDPOINT_URL_S3": "store.example:9000"}, "http:// or https://", id="no-url"),
         pytest.param({"AWS_REGION": REGION, "AWS_CA_BUNDLE": "/nowhere.pem"}, "/nowhere.pem", id="no-bundle"),
     ],
 )

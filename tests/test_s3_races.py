@@ -37,7 +37,7 @@ async def test_a_lost_answer_to_a_new_file_ends_in_success(
 ) -> None:
     any_s3.fail(Lost("PUT" if len(content) < MIB else "POST", query="" if len(content) < MIB else "uploadId"))
     written = await put(any_storage, "f.zip", content, expect)
-    assert written == (any_s3.bucket.objects["f.zip"].etag, True)
+    assert written == Written(any_s3.bucket.objects["f.zip"].etag, created=True)
     assert_holds(any_s3, content)
 
 
@@ -54,7 +54,7 @@ async def test_a_lost_answer_to_a_replacement_ends_in_success(
         Lost("POST" if large else "PUT", query="uploadId" if large else "", skip=0 if large else skip)
     )
     written = await put(any_storage, "f.zip", content, old if expecting else None)
-    assert written == (any_s3.bucket.objects["f.zip"].etag, False)
+    assert written == Written(any_s3.bucket.objects["f.zip"].etag, created=False)
     assert_holds(any_s3, content)
 
 

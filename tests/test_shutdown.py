@@ -16,7 +16,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from tests.stores import environment, free_port
+from scripts.bench.processes import free_port
+from tests.stores import environment
 from tests.wire import PATIENCE, Answer, basic, connect_to, head, read_answer
 
 SERVE = ("-m", "app", "serve")

@@ -103,7 +103,7 @@ async def test_what_is_no_entry_is_passed_over_with_one_warning_each(
         "# the library\n"
         "\n"
         "old:$apr1$abcdefgh$0123456789012345678901\n"
-        "..:" + _entry("x", "secret")[2:] + ".zotshelf:" + _entry("x", "secret")[2:] + "no colon at all\n"
+        "..:" + _entry("x", "secret")[2:] + ".ZotShelf:" + _entry("x", "secret")[2:] + "no colon at all\n"
         "ann:" + _entry("x", "secret")[2:-1] + "\r\n"
         "ann:" + _entry("x", "other")[2:]
     )
@@ -111,12 +111,12 @@ async def test_what_is_no_entry_is_passed_over_with_one_warning_each(
         async with Users.open(path) as users:
             assert await users.verify("ann", b"secret")
             assert not await users.verify("..", b"secret")
-            assert not await users.verify(".zotshelf", b"secret")
+            assert not await users.verify(".ZotShelf", b"secret")
     named = [re.findall(r"line (\d+), user '(.*?)'", record.getMessage()) for record in caplog.records]
     assert named == [
         [("3", "old")],
         [("4", "..")],
-        [("5", ".zotshelf")],
+        [("5", ".ZotShelf")],
         [("6", "no colon at all")],
         [("8", "ann")],
     ]

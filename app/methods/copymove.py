@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from app.answer import Answer
 from app.destination import destination
@@ -15,6 +16,7 @@ from app.methods.delete import failures_answer
 from app.path import DavPath
 from app.request import DavRequest
 from app.storage.base import Entry, Failure
+from app.storage.weight import weigh
 
 
 async def copy(request: DavRequest) -> Answer:
@@ -27,7 +29,8 @@ async def copy(request: DavRequest) -> Answer:
     touches, old = await _prepare(request, target, deep=deep)
     async with writing(request, touches) as locked_members:
         _refuse_locked(request, locked_members)
-        failures = await _gather(request.storage.copy(request.path, target, deep=deep))
+        with await _replacing(request, target, old):
+            failures = await _gather(request.storage.copy(request.path, target, deep=deep))
         failed = [failure.path for failure in failures]
         await request.properties.copied(request.path, target, deep=deep, failed=failed)
     return _done(request, target, failures, old)
@@ -46,7 +49,8 @@ async def move(request: DavRequest) -> Answer:
             raise BadRequest("MOVE of a collection takes no depth but infinity")
     async with writing(request, touches) as locked_members:
         _refuse_locked(request, locked_members)
-        failures = await _gather(request.storage.move(request.path, target))
+        with await _replacing(request, target, old):
+            failures = await _gather(request.storage.move(request.path, target))
         await _move_properties(request, target, [failure.path for failure in failures])
     return _done(request, target, failures, old)
 
@@ -81,6 +85,22 @@ async def _prepare(
     await check(request, touches)
     await request.properties.check_copy(request.path, target, deep=deep, since=request.began)
     return touches, old
+
+
+async def _replacing(
+    request: DavRequest, target: DavPath, old: Entry | None
+) -> AbstractContextManager[object]:
+    """Return the context in which a target is replaced: with a collection goes all that is in it."""
+    if old is None or not old.is_collection:
+        return nullcontext()
+    return _deleting(request, (await weigh(request.storage, target)).resources)
+
+
+@contextmanager
+def _deleting(request: DavRequest, count: int) -> Iterator[None]:
+    with request.deletions.deleting(request.user, count) as tally:
+        yield
+        tally.add(count, 0)
 
 
 def _refuse_locked(request: DavRequest, locked_members: list[DavPath]) -> None:

@@ -15,6 +15,7 @@ from app.methods.multistatus import multistatus_answer
 from app.request import DavRequest
 from app.status import reason
 from app.storage.base import Failure, NotFound
+from app.storage.weight import weigh
 from app.xml import MULTISTATUS_CLOSE, MULTISTATUS_OPEN, status_response
 
 
@@ -27,10 +28,12 @@ async def delete(request: DavRequest) -> Answer:
         raise BadRequest("DELETE takes no depth but infinity")
     expect = await _expected_etag(request)
     touches = [Touch(request.path, deep=True), Touch(request.path.parent)]
+    count = await _count(request)
     async with writing(request, touches) as locked:
-        failed = request.storage.delete(request.path, keep=locked, expect=expect)
         try:
-            failures = [failure async for failure in failed]
+            with request.deletions.deleting(request.user, count) as tally:
+                failed = request.storage.delete(request.path, keep=locked, expect=expect, tally=tally)
+                failures = [failure async for failure in failed]
         except NotFound:
             # Perhaps a deletion that was broken off between the resource and its properties.
             await request.properties.gone(request.path)
@@ -39,6 +42,13 @@ async def delete(request: DavRequest) -> Answer:
     error = LockedError(href_of(request, path) for path in locked)
     failures += [Failure(path, error) for path in locked]
     return failures_answer(request, failures) if failures else Answer(204)
+
+
+async def _count(request: DavRequest) -> int:
+    """Return how many resources may go, where that matters."""
+    if not request.deletions.limit:
+        return 0
+    return 1 if request.path.is_surely_file else (await weigh(request.storage, request.path)).resources
 
 
 async def _expected_etag(request: DavRequest) -> str | None:

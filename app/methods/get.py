@@ -8,6 +8,7 @@ from app.dates import http_date
 from app.errors import PreconditionFailed, problem_of
 from app.headers import EntityTag, byte_range, if_range
 from app.listing import listing_answer
+from app.methods.protection import protection
 from app.offload import HandOver, open_or_hand_over
 from app.request import DavRequest
 from app.storage.base import Busy, Changed, Entry, IsACollection, Opened, RangeUnsatisfiable
@@ -98,7 +99,7 @@ def file_headers(entry: Entry, length: int) -> RawHeaders:
 
 
 def _description(entry: Entry) -> RawHeaders:
-    return [(b"content-type", entry.content_type.encode()), *_validators(entry)]
+    return [(b"content-type", entry.content_type.encode()), *_validators(entry), *protection(entry)]
 
 
 def _validators(entry: Entry) -> RawHeaders:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from app.answer import Answer, RawHeaders
+from app.answer import NO_SNIFFING, Answer, RawHeaders
 
-_HEADERS: RawHeaders = [(b"content-type", b'application/xml; charset="utf-8"')]
+_HEADERS: RawHeaders = [(b"content-type", b'application/xml; charset="utf-8"'), NO_SNIFFING]
 
 
 def multistatus_answer(body: bytes) -> Answer:

@@ -11,9 +11,9 @@ from app.headers import Depth, depth
 from app.hrefs import own_href
 from app.methods.multistatus import multistatus_answer, multistatus_stream
 from app.path import quote_name
-from app.props import Beside, asks_beside, propstats
+from app.props import Beside, asks_beside, asks_space, propstats
 from app.request import DavRequest
-from app.storage.base import Entry, Listing, NotACollection
+from app.storage.base import Entry, Listing, NotACollection, Spacious
 from app.xml import MULTISTATUS_CLOSE, MULTISTATUS_OPEN, parse_propfind, response
 
 Properties = Callable[[Entry], str]
@@ -23,7 +23,10 @@ async def propfind(request: DavRequest) -> Answer:
     """Tell the properties of a resource and, with depth 1, of a collection's members."""
     wanted_depth = depth(request.headers) or Depth.INFINITY
     asked = parse_propfind(await request.small_body())
-    properties = propstats(asked, await _beside(request) if asks_beside(asked) else Beside())
+    beside = await _beside(request) if asks_beside(asked) else Beside()
+    if asks_space(asked) and isinstance(request.storage, Spacious):
+        beside = beside._replace(space=await request.storage.space())
+    properties = propstats(asked, beside)
     if wanted_depth is not Depth.ZERO and not request.path.is_surely_file:
         if wanted_depth is Depth.INFINITY and not request.infinite_propfind:
             return await _refuse_collection(request, properties)

@@ -91,6 +91,10 @@ class NoSpace(StorageError):
     """The disk is full, or a quota of the store is used up."""
 
 
+class QuotaExceeded(NoSpace):
+    """What the root may hold is used up, though the store has room."""
+
+
 class Denied(StorageError):
     """The store refuses us: credentials, permissions or settings are wrong. The operator must act."""
 
@@ -203,6 +207,36 @@ class Written(NamedTuple):
     etag: str
     created: bool
     """False when a file was replaced."""
+    replaced: int | None = None
+    """The size in bytes of the file that was replaced, where the storage knows it."""
+
+
+class Space(NamedTuple):
+    """Bytes that a root's resources take, and that may still be stored."""
+
+    used: int
+    available: int
+
+
+@runtime_checkable
+class Spacious(Protocol):
+    """What a storage can do that knows its limits."""
+
+    async def space(self) -> Space | None:
+        """Return what is used and left; None where that is not known. Raises StorageError."""
+        ...
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many resources have gone, and the bytes that were in them."""
+
+    count: int = 0
+    size: int = 0
+
+    def add(self, count: int, size: int) -> None:
+        self.count += count
+        self.size += size
 
 
 class Failure(NamedTuple):
@@ -309,12 +343,17 @@ class Storage(Protocol):
         ...
 
     def delete(
-        self, path: DavPath, keep: Collection[DavPath] = (), expect: str | None = None
+        self,
+        path: DavPath,
+        keep: Collection[DavPath] = (),
+        expect: str | None = None,
+        tally: Tally | None = None,
     ) -> AsyncIterator[Failure]:
         """Delete a file or a tree, children before parents, yielding what could not be deleted.
 
         The paths in `keep`, what lies below them and their parents stay. Nothing yielded means all
-        else is gone. `expect` is a file's etag. Raises NotFound, Changed before anything is deleted.
+        else is gone. `expect` is a file's etag. What has gone is added to `tally`. Raises NotFound,
+        Changed before anything is deleted.
         """
         ...
 

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import httpx
+
 from scripts.soak.lateness import Lateness
 from scripts.soak.process import USERS, ServerProcess
 from scripts.soak.record import ENDS, EXCEPTIONS, LITTER, Record
 from scripts.soak.storage import Storage
 from scripts.soak.worker import Worker
-from tests.wire import wake
+from tests.dav import Dav, wake
+from tests.servers import PASSWORD
 
 _SIZES: Final = (0, 7, 1000, 1000, 70_000, 300_000, 1_500_000, 6_000_000)
 _LONGEST_SECONDS: Final = 0.8
@@ -44,7 +47,10 @@ def kill_often(storage: Storage, folder: Path, options: Killing, say: Callable[[
     try:
         with Lateness(lambda: server.pid) as lateness, ExitStack() as stack:
             # The first lock of a root waits for longer than this server lives.
-            wake(f"http://[::1]:{server.port}", USERS[1])
+            with httpx.Client(
+                base_url=f"http://[::1]:{server.port}", auth=(USERS[1], PASSWORD), timeout=60, trust_env=False
+            ) as http:
+                wake(Dav(http, "/"))
             workers = _workers(server, storage, options, record, lateness)
             for worker in workers:
                 stack.callback(worker.close)

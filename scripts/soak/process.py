@@ -14,8 +14,9 @@ from typing import Final
 
 import bcrypt
 
+from scripts.bench.processes import free_port
 from tests.servers import PASSWORD
-from tests.stores import environment, free_port
+from tests.stores import environment
 
 USERS: Final = tuple(f"u{number}" for number in range(8))
 _START_SECONDS: Final = 60.0

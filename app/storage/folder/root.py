@@ -26,6 +26,7 @@ from app.storage.base import (
     NameRefused,
     NoSpace,
     NotFound,
+    Space,
     StorageError,
     TooLarge,
     Unavailable,
@@ -259,6 +260,17 @@ class Root:
         """Return the resource's entry. Raises StorageError."""
         with self.errors(path), self.collection(path.parent) as folder:
             return entry_of(path, self.look_up(folder, path))
+
+    def space(self) -> Space | None:
+        """Return what is used and free of the disk, None where it does not say. Raises StorageError."""
+        root = DavPath()
+        with self.errors(root), self.collection(root) as folder:
+            found = os.fstatvfs(folder)
+        if not found.f_blocks:
+            return None
+        unit = found.f_frsize
+        # What is kept for the administrator is neither used nor to be had.
+        return Space((found.f_blocks - found.f_bfree) * unit, found.f_bavail * unit)
 
     def _tell_oddity(self, folder: int, path: DavPath) -> None:
         with suppress(NameRefused, OSError):

@@ -24,8 +24,10 @@ from app.storage.base import (
     Opened,
     ParentMissing,
     Records,
+    Space,
     StartError,
     StorageError,
+    Tally,
     Written,
 )
 from app.storage.folder.atomic import ABILITIES as ATOMIC
@@ -84,6 +86,10 @@ class FolderStorage:
     def records(self) -> Records | None:
         return self._writes.records
 
+    async def space(self) -> Space | None:
+        """Return what is used and free of the disk that the folder is on."""
+        return await in_thread(self._threads, _ROOT, self._root.space)
+
     async def stat(self, path: DavPath) -> Entry:
         self._check(path)
         return await in_thread(self._threads, path, self._root.stat, path)
@@ -131,13 +137,17 @@ class FolderStorage:
             sync_folder(parent)
 
     async def delete(
-        self, path: DavPath, keep: Collection[DavPath] = (), expect: str | None = None
+        self,
+        path: DavPath,
+        keep: Collection[DavPath] = (),
+        expect: str | None = None,
+        tally: Tally | None = None,
     ) -> AsyncGenerator[Failure]:
         self._check(path)
         removal: Removal | None = None
         try:
             with self._root.errors(path):
-                removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect)
+                removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect, tally)
             while removal is not None and not removal.done:
                 for failure in await in_thread(self._threads, path, removal.step):
                     yield failure

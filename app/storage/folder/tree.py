@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from app.path import DavPath, is_nameable
-from app.storage.base import Changed, Denied, Failure
+from app.storage.base import Changed, Denied, Failure, Tally
 from app.storage.folder.members import Scan
 from app.storage.folder.root import MISSING, Root, etag_of, locked, name_of, sync_folder
 from app.storage.folder.threads import Unsynced
@@ -24,7 +24,7 @@ _NOT_EMPTY: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 
 
 def remove(
-    root: Root, path: DavPath, keep: Collection[DavPath], expect: str | None
+    root: Root, path: DavPath, keep: Collection[DavPath], expect: str | None, tally: Tally | None = None
 ) -> Removal | Unsynced[Removal | None] | None:
     """Delete a file; for a collection return what deletes it. Blocks; raises StorageError."""
     if path.is_root:
@@ -38,8 +38,10 @@ def remove(
             if any(kept == path or kept.contains(path) for kept in keep):
                 return None
             if is_collection:
-                return Removal(root, path, keep)
+                return Removal(root, path, keep, tally)
             os.unlink(name_of(path), dir_fd=parent)
+            if tally is not None:
+                tally.add(1, status.st_size)
         return Unsynced(None, os.dup(parent))
 
 
@@ -65,8 +67,11 @@ class Removal:
     so depth costs neither descriptors nor stack.
     """
 
-    def __init__(self, root: Root, path: DavPath, keep: Collection[DavPath]) -> None:
+    def __init__(
+        self, root: Root, path: DavPath, keep: Collection[DavPath], tally: Tally | None = None
+    ) -> None:
         self._root = root
+        self._tally = tally or Tally()
         self._keep = frozenset(keep)
         self._way = [_Folder(path, path)]
         self._scan: Scan | None = None
@@ -121,19 +126,22 @@ class Removal:
             elif member.is_dir(follow_symlinks=False):
                 folder.inner.append(name)
             else:
-                self._unlink(folder, path)
+                self._unlink(folder, path, member)
         if len(found) < budget:
             self.close()
             folder.emptied = True
         return len(found)
 
-    def _unlink(self, folder: _Folder, path: DavPath) -> None:
+    def _unlink(self, folder: _Folder, path: DavPath, member: os.DirEntry[str]) -> None:
         if self._scan is None:
             return
         try:
+            size = member.stat(follow_symlinks=False).st_size
             os.unlink(name_of(path), dir_fd=self._scan.folder)
         except OSError as error:
             self._fail(folder, path, error)
+        else:
+            self._tally.add(1, size)
 
     def _leave(self, folder: _Folder) -> None:
         """Delete a folder that was emptied, or leave it and those above it if it was not."""
@@ -153,6 +161,7 @@ class Removal:
         try:
             with self._root.collection(folder.path.parent, readable=is_top) as parent:
                 os.rmdir(name_of(folder.path), dir_fd=parent)
+                self._tally.add(1, 0)
                 if is_top:
                     sync_folder(parent)
         except OSError as error:

@@ -70,20 +70,21 @@ class Upload:
             self._root.collection(self._path.parent, readable=True) as parent,
         ):
             with locked(parent):
-                created = self._put_in_place(temporary, parent)
+                replaced = self._put_in_place(temporary, parent)
             folder = os.dup(parent)
         self.close()
-        return Unsynced(Written(etag_of(status), created), folder)
+        return Unsynced(Written(etag_of(status), replaced is None, replaced), folder)
 
-    def _put_in_place(self, temporary: TemporaryFile, parent: int) -> bool:
+    def _put_in_place(self, temporary: TemporaryFile, parent: int) -> int | None:
+        """Return the size in bytes of the file that was replaced, None if there was none."""
         name = name_of(self._path)
         if self._target.expect in (None, ABSENT):
             with suppress(FileExistsError):
                 if temporary.link_to(parent, name):
-                    return True
-        created = self._target.find(parent) is None
+                    return None
+        found = self._target.find(parent)
         temporary.rename_to(parent, name)
-        return created
+        return None if found is None else found.st_size
 
     def close(self) -> None:
         """Leave no litter; safe to call at any time, and twice."""

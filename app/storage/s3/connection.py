@@ -151,7 +151,23 @@ def _custom_endpoint(session: AioSession) -> str | None:
     found: str | None = ConfiguredEndpointProvider(
         full_config=session.full_config, scoped_config=session.get_scoped_config(), client_name="s3"
     ).provide()
+    if found is not None and not _is_plain(found):
+        # Not quoted: whoever writes a password into it would find that in the log.
+        raise StartError(
+            "the S3 endpoint (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or endpoint_url) must be http:// or https://,"
+            " a host and perhaps a port and a path, without user name, password and query"
+        )
     return found
+
+
+def _is_plain(endpoint: str) -> bool:
+    parts = urlsplit(endpoint)
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and "@" not in parts.netloc
+        and not (parts.query or parts.fragment)
+    )
 
 
 def _region(session: AioSession, *, custom: bool) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 from xml.sax.saxutils import escape, unescape
 
 from app.path import DavPath
-from app.storage.base import Changed, Failure, StorageError
+from app.storage.base import Changed, Failure, StorageError, Tally
 from app.storage.s3.failures import failure
 from app.storage.s3.keys import Keys
 from app.storage.s3.listing import Key, pages, read_page
@@ -34,6 +34,7 @@ async def delete_tree(
     path: DavPath,
     keep: Collection[DavPath] = (),
     only: Mapping[str, str] | None = None,
+    tally: Tally | None = None,
 ) -> AsyncIterator[Failure]:
     """Delete all below the collection, then its marker, save what `keep` holds on to.
 
@@ -59,7 +60,7 @@ async def delete_tree(
                     markers.append(key)
                 elif not held.holds(key.key):
                     files.append(key)
-            batches.append(asyncio.create_task(delete_keys(sender, keys, files, exact=exact)))
+            batches.append(asyncio.create_task(delete_keys(sender, keys, files, exact=exact, tally=tally)))
             if len(batches) >= _AT_ONCE:
                 for failed in await batches.pop(0):
                     held.keep(failed.path)
@@ -69,13 +70,14 @@ async def delete_tree(
                 held.keep(failed.path)
                 yield failed
     finally:
-        for batch in batches:
-            batch.cancel()
+        for running in batches:
+            running.cancel()
         await asyncio.gather(*batches, return_exceptions=True)
     markers.sort(key=lambda marker: marker.key.count("/"), reverse=True)
     empty = [marker for marker in markers if not held.holds_marker(marker.key)]
     for start in range(0, len(empty), _BATCH):
-        for failed in await delete_keys(sender, keys, empty[start : start + _BATCH], exact=exact):
+        batch = empty[start : start + _BATCH]
+        for failed in await delete_keys(sender, keys, batch, exact=exact, tally=tally):
             yield failed
 
 
@@ -115,9 +117,9 @@ class _Held:
 
 
 async def delete_keys(
-    sender: Sender, keys: Keys, found: Sequence[Key], *, exact: bool = False
+    sender: Sender, keys: Keys, found: Sequence[Key], *, exact: bool = False, tally: Tally | None = None
 ) -> list[Failure]:
-    """Delete at most 1,000 keys; return what could not be deleted.
+    """Delete at most 1,000 keys; return what could not be deleted, and add all else to `tally`.
 
     `exact` deletes none that has another etag than the one given, where the store can tell.
     """
@@ -131,6 +133,10 @@ async def delete_keys(
                 await delete_key(sender, path, key.key, key.etag if exact else None)
             except StorageError as error:
                 failures.append(Failure(path, error))
+    if tally is not None:
+        failed = {failed.path for failed in failures}
+        gone = [key.size for key in found if not failed or keys.path(key.key) not in failed]
+        tally.add(len(gone), sum(gone))
     return failures
 
 

@@ -7,7 +7,7 @@ from contextlib import aclosing, nullcontext
 from typing import TypeAlias
 
 from app.byte_range import ByteRange
-from app.path import DavPath
+from app.path import RESERVED, DavPath
 from app.storage.base import (
     Abilities,
     Body,
@@ -24,19 +24,21 @@ from app.storage.base import (
     Opened,
     ParentMissing,
     Records,
+    Tally,
     Written,
 )
 from app.storage.remembered import Known, Remembered
 from app.storage.s3.copying import Copier
 from app.storage.s3.deletion import delete_key, delete_tree
 from app.storage.s3.keys import Keys
-from app.storage.s3.listing import Key, Page, read_page
+from app.storage.s3.listing import Key, Page, pages, read_page
 from app.storage.s3.ranges import pages_in_ranges
 from app.storage.s3.reading import entry_of, open_object
 from app.storage.s3.records import S3Records
 from app.storage.s3.sender import Sender
 from app.storage.s3.tree_copy import TreeCopy, delete_others
 from app.storage.s3.upload import Uploader, check_etag, find_etag
+from app.storage.weight import Weight
 
 Entries: TypeAlias = list[Entry]
 
@@ -111,6 +113,20 @@ class S3Storage:
                         entries.append(Entry(member, True, 0, None, None))
                 yield entries
 
+    async def weigh(self, path: DavPath) -> Weight:
+        prefix = self._keys.collection(path)
+        own = f"{prefix}{RESERVED}/"
+        count = size = 0
+        first = await read_page(self._sender, path, prefix, delimiter=False)
+        async for page in pages(self._sender, path, prefix, first, delimiter=False):
+            found = [
+                key.size
+                for key in page.keys
+                if key.key != prefix and not (path.is_root and key.key.startswith(own))
+            ]
+            count, size = count + len(found), size + sum(found)
+        return Weight(count, size)
+
     async def open(self, path: DavPath, wanted: ByteRange | None = None, expect: str | None = None) -> Opened:
         if path.slash or path.is_root:
             await self._stat_collection(path)
@@ -181,8 +197,13 @@ class S3Storage:
         await self._put_marker(parent)
 
     async def delete(
-        self, path: DavPath, keep: Collection[DavPath] = (), expect: str | None = None
+        self,
+        path: DavPath,
+        keep: Collection[DavPath] = (),
+        expect: str | None = None,
+        tally: Tally | None = None,
     ) -> AsyncIterator[Failure]:
+        tally = tally or Tally()
         entry = await self.stat(path)
         if expect is not None and entry.etag != expect:
             raise Changed(path)
@@ -191,9 +212,10 @@ class S3Storage:
         await self._keep_parent(path)
         if not entry.is_collection:
             await self._delete_file(path, expect)
+            tally.add(1, entry.size)
             return
         self._remembered.forget_collections(path)
-        async for failure in delete_tree(self._sender, self._keys, path, keep):
+        async for failure in delete_tree(self._sender, self._keys, path, keep, tally=tally):
             yield failure
         self._remembered.forget_collections(path)
 
