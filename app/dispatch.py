@@ -9,6 +9,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from app.answer import Answer, deliver, problem_answer
+from app.deadline import ANSWER_SECONDS, Deadline, OutOfTime
 from app.errors import ClientGone, MethodNotAllowed, problem_of
 from app.gate import admit
 from app.headers import Headers
@@ -52,7 +53,8 @@ class Dispatch:
     """The WebDAV application below `base` (a URL path without trailing slash), one root a user.
 
     `patience` is how long, in seconds, a client may send or take nothing; `offload` leaves files to
-    nginx (app.offload). The request must have passed authentication: `scope["user"]` names the user.
+    nginx (app.offload). `answer_seconds` is how long a method may work when the client has sent all
+    that it sends (app.deadline). The request must have passed authentication: `scope["user"]` names the user.
     """
 
     def __init__(
@@ -63,17 +65,20 @@ class Dispatch:
         *,
         infinite_propfind: bool = False,
         offload: bool = False,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._storages = storages
         self._offload = offload
         self._infinite_propfind = infinite_propfind
         self._base = DavPath.parse(base.encode()).segments
         self._patience = patience
+        self._answer_seconds = answer_seconds
         self._roots: dict[Storage, Root] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            answer = await self._answer(scope, receive)
+            async with Deadline(self._answer_seconds) as deadline:
+                answer = await self._answer(scope, receive, deadline)
         except ClientGone:
             raise
         except Exception as error:
@@ -82,7 +87,7 @@ class Dispatch:
             answer, head=scope["method"] == "HEAD", receive=receive, send=send, patience=self._patience
         )
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive, deadline: Deadline) -> Answer:
         method: str = scope["method"]
         raw: bytes = scope["raw_path"]
         abilities = self._storages.abilities
@@ -110,6 +115,7 @@ class Dispatch:
             root=self._root_of(scope["user"]),
             receive=receive,
             patience=self._patience,
+            deadline=deadline,
             infinite_propfind=self._infinite_propfind,
             offload=self._offload,
         )
@@ -148,5 +154,11 @@ class Dispatch:
 def _log_failure(scope: Scope, error: Exception) -> None:
     if isinstance(error, StorageError):
         logger.error("%s %s: %s: %s", scope["method"], error.path.href(), type(error).__name__, error)
+    elif isinstance(error, OutOfTime):
+        logger.error(
+            "%s %s: the storage took too long; is it, or the way to it, overloaded?",
+            scope["method"],
+            as_written(scope["raw_path"]),
+        )
     else:
         logger.exception("%s failed in a way nobody foresaw; please report it", scope["method"])
