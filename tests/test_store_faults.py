@@ -95,7 +95,7 @@ WRITES = {
     "lock": Asked("LOCK", "/d/old.prop", body=LOCK),
     "proppatch": Asked("PROPPATCH", "/d/old.prop", body=PATCH),
 }
-GARBAGE = {"headers": {"ETag": None, "Content-Type": "text/html"}, "body": HTML}
+PAGE: dict[str, str | None] = {"ETag": None, "Content-Type": "text/html"}
 FAULTS: dict[str, Fault] = {
     "reset-before-the-body": Close(),
     "reset-within-the-body": Close(size=100),
@@ -108,9 +108,9 @@ FAULTS: dict[str, Fault] = {
     "500": Refuse(),
     "503": Refuse(status=503, code="SlowDown"),
     "expired": expired(),
-    "html": Altered(status=200, **GARBAGE),
-    "html-404": Altered(status=404, **GARBAGE),
-    "html-403": Altered(status=403, **GARBAGE),
+    "html": Altered(status=200, headers=PAGE, body=HTML),
+    "html-404": Altered(status=404, headers=PAGE, body=HTML),
+    "html-403": Altered(status=403, headers=PAGE, body=HTML),
     "listing-cut": Garbled("GET", query="list-type", change=lambda body: body[: len(body) // 2]),
     "listing-short": Garbled(
         "GET",

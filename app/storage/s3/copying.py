@@ -80,6 +80,7 @@ class Copier:
         except BaseException:
             await upload.abort()
             raise
+        upload.end()
 
     async def _copy_range(self, upload: OpenUpload, number: int, headers: dict[str, str]) -> str:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html"""

@@ -71,10 +71,12 @@ class Multipart:
         try:
             parts = await self._send_parts(upload, source, first)
             async with leave():
-                return await self._complete(upload, parts, expect)
+                written = await self._complete(upload, parts, expect)
         except BaseException:
             await upload.abort()
             raise
+        upload.end()
+        return written
 
     async def _create(self) -> OpenUpload:
         headers = {"x-amz-checksum-algorithm": "CRC32"} if self._sender.connection.is_aws else {}

@@ -52,7 +52,13 @@ class OpenUpload:
         found = _UPLOAD_ID.search(reply.body)
         if found is None:
             raise Unavailable(path, "S3 began a multipart upload without naming it")
-        return cls(sender, path, key, unescape(found[1].decode()))
+        upload_id = unescape(found[1].decode())
+        sender.uploads.add(upload_id)
+        return cls(sender, path, key, upload_id)
+
+    def end(self) -> None:
+        """Say that nobody works on it any more."""
+        self.sender.uploads.discard(self.upload_id)
 
     @property
     def query(self) -> str:
@@ -85,6 +91,7 @@ class OpenUpload:
         confirmed can outlive the abort (in Ceph 16), and nobody would ever find it again: so those on
         their way are waited for.
         """
+        self.end()
         ending = self.sender.spawn(self._abort())
         await asyncio.wait([ending], timeout=_KEEP_WAITING_SECONDS)
 

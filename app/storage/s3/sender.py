@@ -90,6 +90,8 @@ class Sender:
         self.connection = connection
         self._silence = silence
         self._signer = Signer(connection.region)
+        self.uploads: set[str] = set()
+        """The ids of the multipart uploads that are under way here."""
         self._health = Health()
         self._opening: set[asyncio.Task[None]] = set()
         self._spawned: set[asyncio.Task[None]] = set()
@@ -108,8 +110,8 @@ class Sender:
         )
 
     async def aclose(self) -> None:
-        for opening in self._opening:
-            opening.cancel()
+        for endless in self._opening:
+            endless.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
         if self._spawned:
             await asyncio.wait(self._spawned, timeout=_LAST_SECONDS)
@@ -118,11 +120,15 @@ class Sender:
         await asyncio.gather(*self._spawned, return_exceptions=True)
         await self._http.close()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Begin what goes on when the request it belongs to has been answered; `aclose` ends it."""
+    def spawn(self, work: Coroutine[Any, Any, None], *, endless: bool = False) -> asyncio.Task[None]:
+        """Begin what goes on when the request it belongs to has been answered; `aclose` ends it.
+
+        What is `endless` ends then at once, all else may take a few seconds more.
+        """
         task = asyncio.create_task(work, context=Context())
-        self._spawned.add(task)
-        task.add_done_callback(self._spawned.discard)
+        owned = self._opening if endless else self._spawned
+        owned.add(task)
+        task.add_done_callback(owned.discard)
         return task
 
     def url(self, key: str) -> str:
