@@ -23,7 +23,10 @@ _NOTHING: Final = ByteRange(None, 0)
 """The last no bytes of a file: no range that exists, but Ceph 16 takes it for the whole."""
 
 _RESUMES: Final = 3
-"""How often in a row, without a byte between, a broken answer is taken up again."""
+"""How often in a row a broken answer is taken up again, unless much has come between."""
+
+_MUCH: Final = 65536
+"""Bytes that make taking up again worth while."""
 
 
 class OpenedObject:
@@ -41,13 +44,15 @@ class OpenedObject:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         position, fruitless = self.start, 0
+        taken_up = position
         while True:
             try:
                 async for chunk in self._response.content.iter_any():
                     position += len(chunk)
                     if position > self.stop:
                         raise Unavailable(self.entry.path, "S3 sent more bytes than it announced")
-                    fruitless = 0
+                    if position - taken_up >= _MUCH:
+                        fruitless = 0
                     yield chunk
                 if position == self.stop:
                     return
@@ -58,6 +63,7 @@ class OpenedObject:
             if fruitless > _RESUMES:
                 raise Unavailable(self.entry.path, reason)
             logger.info("%s: %s; going on at byte %d", self.entry.path.href(), reason, position)
+            taken_up = position
             await self._resume(position)
 
     async def _resume(self, position: int) -> None:
