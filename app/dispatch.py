@@ -9,6 +9,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from app.answer import Answer, deliver, problem_answer
+from app.deadline import ANSWER_SECONDS, Deadline, OutOfTime
 from app.deletions import Deletions
 from app.errors import ClientGone, MethodNotAllowed, RequestError, problem_of
 from app.gate import admit
@@ -50,7 +51,8 @@ class Dispatch:
     """The WebDAV application below `base` (a URL path without trailing slash), one root a user.
 
     `patience` is how long, in seconds, a client may send or take nothing; `offload` leaves files to
-    nginx (app.offload), `hourly_deletions` limits what a user may delete. The request must have passed
+    nginx (app.offload), `hourly_deletions` limits what a user may delete. `answer_seconds` is how long a
+    method may work when the client has sent all that it sends (app.deadline). The request must have passed
     authentication: `scope["user"]` names the user.
     """
 
@@ -63,6 +65,7 @@ class Dispatch:
         infinite_propfind: bool = False,
         offload: bool = False,
         hourly_deletions: int = 0,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._storages = storages
         self._deletions = Deletions(hourly_deletions)
@@ -70,11 +73,13 @@ class Dispatch:
         self._infinite_propfind = infinite_propfind
         self._base = DavPath.parse(base.encode()).segments
         self._patience = patience
+        self._answer_seconds = answer_seconds
         self._roots: dict[Storage, Root] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            answer = await self._answer(scope, receive)
+            async with Deadline(self._answer_seconds) as deadline:
+                answer = await self._answer(scope, receive, deadline)
         except ClientGone:
             raise
         except Exception as error:
@@ -83,7 +88,7 @@ class Dispatch:
             answer, head=scope["method"] == "HEAD", receive=receive, send=send, patience=self._patience
         )
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive, deadline: Deadline) -> Answer:
         method: str = scope["method"]
         raw: bytes = scope["raw_path"]
         abilities = self._storages.abilities
@@ -111,6 +116,7 @@ class Dispatch:
             root=self._root_of(scope["user"]),
             receive=receive,
             patience=self._patience,
+            deadline=deadline,
             infinite_propfind=self._infinite_propfind,
             deletions=self._deletions,
             offload=self._offload,
@@ -150,5 +156,11 @@ class Dispatch:
 def _log_failure(scope: Scope, error: Exception) -> None:
     if isinstance(error, StorageError):
         logger.error("%s %s: %s: %s", scope["method"], error.path.href(), type(error).__name__, error)
+    elif isinstance(error, OutOfTime):
+        logger.error(
+            "%s %s: the storage took too long; is it, or the way to it, overloaded?",
+            scope["method"],
+            as_written(scope["raw_path"]),
+        )
     else:
         logger.exception("%s failed in a way nobody foresaw; please report it", scope["method"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from app.deadline import OutOfTime
 from app.headers import BadHeader
 from app.path import BadPath
 from app.storage import base as storage
@@ -127,6 +128,7 @@ _PROBLEMS: Final[dict[type[Exception], Problem]] = {
     WrongToken: Problem(409, "No lock of that token is on this resource.", "lock-token-matches-request-uri"),
     TooManyDeletions: Problem(403, ""),
     ForeignLock: Problem(403, "The lock is another user's."),
+    OutOfTime: Problem(503, "The store takes too long now; please try again.", retry_after=_RETRY_SECONDS),
     ClientTimeout: Problem(408, "The request did not arrive in time."),
     storage.NotFound: Problem(404, "There is no such resource."),
     storage.ParentMissing: Problem(409, "The collection this would be a member of does not exist."),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from starlette.types import Receive
 
 from app.conditions import Preconditions
+from app.deadline import Deadline
 from app.deletions import Deletions
 from app.errors import BodyTooLarge, ClientGone, ClientTimeout
 from app.headers import Headers, body_size, content_length
@@ -39,6 +40,7 @@ class DavRequest:
     receive: Receive = field(repr=False)
     patience: float
     """How long to wait for more of the body, in seconds."""
+    deadline: Deadline
     infinite_propfind: bool = False
     """Whether PROPFIND of infinite depth is allowed."""
     deletions: Deletions = field(default_factory=lambda: Deletions(0))
@@ -86,11 +88,14 @@ class DavRequest:
     async def _chunks(self) -> AsyncIterator[bytes]:
         more = True
         while more:
+            self.deadline.stop()
             try:
                 async with asyncio.timeout(self.patience):
                     message = await self.receive()
             except TimeoutError:
                 raise ClientTimeout from None
+            finally:
+                self.deadline.go_on()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             chunk = message.get("body", b"")

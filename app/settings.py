@@ -179,6 +179,14 @@ class Settings(BaseModel):
         description="The memory that all uploads to S3 of one process may take together; at least four"
         " parts. One upload takes two parts of it, or up to five while others leave room.",
     )
+    sweep_age: float = Field(
+        default=_DAY,
+        ge=0,
+        le=365 * _DAY,
+        description="Parts of uploads to S3 that were never finished are removed when nothing has come for"
+        " so many seconds. Give the server a bucket or a prefix of its own: whatever is unfinished in it is"
+        " taken for its own. 0 removes nothing.",
+    )
     offload: Literal["none", "nginx"] = Field(
         default="none",
         description="Who sends the files: the server itself (`none`), or the nginx in front of it (`nginx`),"

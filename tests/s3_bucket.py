@@ -82,6 +82,9 @@ class Upload:
     key: str
     content_type: str
     parts: dict[int, Payload] = field(default_factory=dict)
+    begun: float = field(default_factory=time.time)
+    touched: float = field(default_factory=time.time)
+    """When the last part came, for tests to say."""
 
 
 class Part(NamedTuple):

@@ -30,7 +30,7 @@ from xml.sax.saxutils import escape
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from tests.s3_bucket import Bucket, Gathering, Object, Part, Payload, Refused
+from tests.s3_bucket import Bucket, Gathering, Object, Part, Payload, Refused, Upload
 from tests.s3_faults import Answer, EntryErrors, Fault, error
 
 BUCKET = "bucket"
@@ -184,7 +184,9 @@ class StandIn:
             case "GET list-type":
                 return self._list(received.query)
             case "GET uploads":
-                return self._list_uploads()
+                return self._list_uploads(received.query.get("prefix", ""))
+            case "GET uploadId":
+                return self._list_parts(self.bucket.upload(received.query["uploadId"]))
             case "GET" | "HEAD":
                 return self._get(received)
             case "PUT":
@@ -268,12 +270,21 @@ class StandIn:
             *(f"<CommonPrefixes><Prefix>{name(one)}</Prefix></CommonPrefixes>" for one in page.prefixes),
         )
 
-    def _list_uploads(self) -> Answer:
+    def _list_uploads(self, prefix: str) -> Answer:
         uploads = [
-            f"<Upload><Key>{escape(upload.key)}</Key><UploadId>{escape(upload_id)}</UploadId></Upload>"
+            f"<Upload><Key>{escape(upload.key)}</Key><UploadId>{escape(upload_id)}</UploadId>"
+            f"<Initiated>{_moment(upload.begun)}</Initiated></Upload>"
             for upload_id, upload in self.bucket.uploads.items()
+            if upload.key.startswith(prefix)
         ]
-        return _xml("ListMultipartUploadsResult", *uploads)
+        return _xml("ListMultipartUploadsResult", "<IsTruncated>false</IsTruncated>", *uploads)
+
+    def _list_parts(self, upload: Upload) -> Answer:
+        parts = [
+            f"<Part><PartNumber>{number}</PartNumber><LastModified>{_moment(upload.touched)}</LastModified></Part>"
+            for number in upload.parts
+        ]
+        return _xml("ListPartsResult", "<IsTruncated>false</IsTruncated>", *parts)
 
     def _delete_objects(self, body: bytes, codes: Mapping[str, str]) -> Answer:
         errors = []
@@ -306,6 +317,10 @@ def _xml(root: str, *children: str) -> Answer:
         f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} xmlns="{_NAMESPACE}">{"".join(children)}</{root}>'
     )
     return Answer(200, {"Content-Type": "application/xml"}, text.encode())
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.000Z"
 
 
 def _copied(root: str, etag: str) -> Answer:

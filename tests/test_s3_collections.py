@@ -224,7 +224,7 @@ async def test_a_file_and_a_collection_of_one_name_are_both_there(s3: StandIn, s
 async def test_a_listing_that_cannot_be_read_is_a_failure(
     s3: StandIn, storage: S3Storage, body: bytes
 ) -> None:
-    s3.fail(Altered("GET", query="list-type", body=body))
+    s3.fail(Altered("GET", query="list-type", body=body, times=9))
     with pytest.raises(Unavailable):
         await members(storage, "")
 

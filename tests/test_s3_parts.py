@@ -34,7 +34,7 @@ def every_part_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let parts that never end be given up soon."""
-    monkeypatch.setattr("app.storage.s3.parts._LAST_SECONDS", 0.05)
+    monkeypatch.setattr("app.storage.s3.open_upload._LAST_SECONDS", 0.05)
 
 
 async def in_megabytes(content: bytes) -> AsyncIterator[bytes]:

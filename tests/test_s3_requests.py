@@ -98,7 +98,7 @@ async def test_what_succeeds_costs_these_requests(
 @pytest.mark.parametrize(
     ("act", "where", "error", "costs"),
     [
-        pytest.param(stat, "zotero/NONE.zip", NotFound, ["HEAD"], id="head-zip"),
+        pytest.param(stat, "zotero/NONE.zip", NotFound, ["HEAD", "GET"], id="head-zip"),
         pytest.param(read, "zotero/NONE.prop", NotFound, ["GET"], id="get-prop"),
         pytest.param(read, "zotero/NONE.zip", NotFound, ["GET"], id="get-zip"),
         pytest.param(read, "zotero/none", NotFound, ["GET", LIST], id="get-other"),
@@ -108,7 +108,7 @@ async def test_what_succeeds_costs_these_requests(
         pytest.param(enumerate_members, "none", NotFound, [LIST, "HEAD"], id="list"),
         pytest.param(enumerate_members, "none/", NotFound, [LIST], id="list-with-slash"),
         pytest.param(enumerate_members, "file", NotACollection, [LIST, "HEAD"], id="list-file"),
-        pytest.param(remove, "zotero/NONE.zip", NotFound, ["HEAD"], id="delete-zip"),
+        pytest.param(remove, "zotero/NONE.zip", NotFound, ["HEAD", "GET"], id="delete-zip"),
     ],
 )
 async def test_what_fails_costs_these_requests(

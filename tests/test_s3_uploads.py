@@ -144,11 +144,11 @@ async def test_a_body_that_fails_leaves_what_was_there(
             LARGE, Refuse("PUT", query="partNumber", times=9), Unavailable, id="first-part-keeps-failing"
         ),
         pytest.param(
-            LARGE, Refuse("PUT", query="partNumber", skip=2, times=9), Unavailable, id="a-part-keeps-failing"
+            LARGE, Refuse("PUT", query="partNumber", skip=2, times=99), Unavailable, id="a-part-keeps-failing"
         ),
         pytest.param(
             LARGE,
-            Refuse("PUT", query="partNumber", skip=3, times=9),
+            Refuse("PUT", query="partNumber", skip=3, times=99),
             Unavailable,
             id="last-part-keeps-failing",
         ),
@@ -190,7 +190,7 @@ async def test_a_body_that_fails_leaves_what_was_there(
         ),
         pytest.param(
             LARGE,
-            Altered("POST", query="uploads", body=b"<html/>"),
+            Altered("POST", query="uploads", body=b"<html/>", times=9),
             Unavailable,
             id="creation-answered-with-nonsense",
         ),
@@ -215,7 +215,7 @@ async def test_a_completion_that_breaks_its_promise_leaves_what_was_there(
     s3: StandIn, storage: S3Storage
 ) -> None:
     s3.bucket.fill("f.zip", content=OLD)
-    s3.fail(Altered("POST", query="uploadId", body=b"   \n"))
+    s3.fail(Altered("POST", query="uploadId", body=b"   \n", times=9))
     with pytest.raises(Unavailable):
         await put(storage, "f.zip", LARGE)
     assert s3.bucket.uploads == {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from app.byte_range import ByteRange
+from app.deadline import lift_deadline
 from app.path import DavPath
 from app.storage.base import (
     Abilities,
@@ -118,6 +119,8 @@ class FolderStorage:
         self, path: DavPath, body: Body, expect: Expectation = None, leave: Leave = nullcontext
     ) -> Written:
         self._check(path)
+        if not self.abilities.atomic_replace:
+            lift_deadline()  # what was there is lost already, and closing the file may upload all of it
         return await self._writes.write(path, body, expect, leave)
 
     async def make_collection(self, path: DavPath) -> None:
@@ -148,6 +151,7 @@ class FolderStorage:
         try:
             with self._root.errors(path):
                 removal = await in_thread(self._threads, path, remove, self._root, path, keep, expect, tally)
+            lift_deadline()
             while removal is not None and not removal.done:
                 for failure in await in_thread(self._threads, path, removal.step):
                     yield failure
@@ -159,6 +163,7 @@ class FolderStorage:
     async def copy(self, source: DavPath, target: DavPath, *, deep: bool) -> AsyncGenerator[Failure]:
         self._check(source)
         self._check(target)
+        lift_deadline()
         async with aclosing(self._carry_out(self._copying(source, target, deep=deep))) as failures:
             async for failure in failures:
                 yield failure
@@ -181,6 +186,7 @@ class FolderStorage:
         self._check(target)
         if await self._writes.rename(source, target):
             return
+        lift_deadline()
         copying = self._copying(source, target, deep=True, whole=True)
         is_whole = True
         async with aclosing(self._carry_out(copying)) as failures:

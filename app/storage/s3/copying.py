@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
-from xml.sax.saxutils import escape, unescape
+from xml.sax.saxutils import unescape
 
 from app.path import DavPath
 from app.storage.base import Changed, NotFound, Unavailable
@@ -18,14 +18,17 @@ from app.storage.s3.failures import error_code, failure
 from app.storage.s3.keys import Keys
 from app.storage.s3.listing import Key
 from app.storage.s3.multipart import MAX_PARTS
-from app.storage.s3.open_upload import OpenUpload
-from app.storage.s3.sender import Reply, Sender
+from app.storage.s3.open_upload import OpenUpload, part_list, to_the_end
+from app.storage.s3.sender import SILENCE_SECONDS, Reply, Sender
 
 COPY_LIMIT: Final = 5 * 2**30
 """The largest object that one CopyObject takes, in bytes."""
 
+SLOWEST_COPY: Final = 20 * 2**20
+"""Bytes a second; a store that copies more slowly inside itself is taken for a dead one."""
+
 _RANGE: Final = 2**30
-_SECONDS: Final = 300.0
+_SECONDS: Final = 60.0
 _ETAG: Final = re.compile(rb"<ETag>([^<]+)</ETag>")
 
 
@@ -50,9 +53,15 @@ class Copier:
             await self._copy_ranges(path, source, target, headers)
             return
         reply = await self.sender.call(
-            path, "PUT", target, headers=headers, accept=(404, 412), silence=_SECONDS
+            path,
+            "PUT",
+            target,
+            headers=headers,
+            accept=(404, 412),
+            proof=b"</CopyObjectResult>",
+            silence=_silence(source.size),
         )
-        _check(path, reply, b"<CopyObjectResult")
+        _check(path, reply)
 
     def _source(self, key: str) -> str:
         return f"/{self.sender.connection.bucket}/{quote(key, safe='/~', errors='surrogateescape')}"
@@ -71,19 +80,23 @@ class Copier:
         except BaseException:
             await upload.abort()
             raise
+        upload.end()
 
     async def _copy_range(self, upload: OpenUpload, number: int, headers: dict[str, str]) -> str:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html"""
-        reply = await self.sender.call(
+        call = self.sender.call(
             upload.path,
             "PUT",
             upload.key,
             query=upload.part_query(number),
             headers=headers,
             accept=(404, 412),
-            silence=_SECONDS,
+            proof=b"</CopyPartResult>",
+            silence=_silence(min(_RANGE, self.limit)),
+            insistent=True,
         )
-        _check(upload.path, reply, b"<CopyPartResult")
+        reply = await to_the_end(upload, call)
+        _check(upload.path, reply)
         found = _ETAG.search(reply.body)
         if found is None:
             raise Unavailable(upload.path, "S3 copied a part without naming it")
@@ -91,27 +104,31 @@ class Copier:
 
     async def _complete(self, upload: OpenUpload, etags: Sequence[str]) -> None:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html"""
-        parts = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
-            for number, etag in enumerate(etags, 1)
-        )
-        root = "CompleteMultipartUpload"
-        body = f'<{root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{parts}</{root}>'.encode()
         reply = await self.sender.call(
-            upload.path, "POST", upload.key, query=upload.query, body=body, accept=(404,), silence=_SECONDS
+            upload.path,
+            "POST",
+            upload.key,
+            query=upload.query,
+            body=part_list((etag, "") for etag in etags),
+            accept=(404,),
+            proof=b"</CompleteMultipartUploadResult>",
+            silence=_SECONDS,
         )
-        if reply.status == 200 and b"<CompleteMultipartUploadResult" in reply.body:
+        if reply.status == 200:
             return
         if reply.attempts == 1 or await upload.completed_unheard(etags) is None:
             raise Unavailable(upload.path, "S3 did not confirm the completion of a copy in ranges")
 
 
-def _check(path: DavPath, reply: Reply, confirmation: bytes) -> None:
+def _silence(size: int) -> float:
+    """Return for how many seconds the store may say nothing while it copies so many bytes."""
+    return SILENCE_SECONDS + size / SLOWEST_COPY
+
+
+def _check(path: DavPath, reply: Reply) -> None:
     if reply.status == 412:
         raise Changed(path)
     if reply.status == 404:
         code = error_code(reply.status, reply.body)
         # An upload that somebody swept away is no source that is gone.
         raise failure(path, "PUT", 404, code) if code == "NoSuchUpload" else NotFound(path)
-    if confirmation not in reply.body:
-        raise Unavailable(path, "S3 did not confirm a copy")

@@ -14,7 +14,7 @@ from typing import Final
 from xml.sax.saxutils import escape, unescape
 
 from app.path import DavPath
-from app.storage.base import Changed, Failure, StorageError, Tally
+from app.storage.base import Changed, Failure, StorageError, Tally, Unavailable
 from app.storage.s3.failures import failure
 from app.storage.s3.keys import Keys
 from app.storage.s3.listing import Key, pages, read_page
@@ -166,7 +166,10 @@ async def _delete_batch(sender: Sender, keys: Keys, found: Sequence[Key], exact:
         query="delete=",
         headers={"Content-MD5": md5, "Content-Type": "application/xml"},
         body=body,
+        proof=b"DeleteResult",
     )
+    if not reply.body.rstrip().endswith((b"</DeleteResult>", b"/>")):
+        raise Unavailable(keys.path(found[0].key), "S3 did not say to the end what it has deleted")
     refused = [_fields(block) for block in _ERROR.findall(reply.body.decode("utf-8", "replace"))]
     return [
         _failure(keys, fields)

@@ -17,6 +17,7 @@ from app.path import DavPath
 from app.storage.base import Unavailable
 from app.storage.s3.sender import Sender
 
+_END: Final = b"</ListBucketResult>"
 _QUOTES: Final = {"&quot;": '"', "&#34;": '"', "&apos;": "'"}
 
 
@@ -70,11 +71,20 @@ async def read_page(
         f"prefix={quote(prefix, safe='-_.~', errors='surrogateescape')}",
         f"start-after={quote(after, safe='-_.~', errors='surrogateescape')}" if after else "",
     ]
-    reply = await sender.call(path, "GET", query="&".join(filter(None, query)), soon=soon)
+    reply = await sender.call(path, "GET", query="&".join(filter(None, query)), proof=_END, soon=soon)
     try:
-        return parse_page(reply.body)
+        page = parse_page(reply.body)
     except (BrokenPage, ValueError, IndexError) as error:
         raise Unavailable(path, "S3 sent a listing that cannot be read") from error
+    if (token and page.token == token) or not _is_about(page, prefix):
+        raise Unavailable(path, "S3 sent another listing than it was asked for")
+    return page
+
+
+def _is_about(page: Page, prefix: str) -> bool:
+    # In order, each for themselves: the first and the last tell of all.
+    names = [key.key for key in (*page.keys[:1], *page.keys[-1:])]
+    return all(name.startswith(prefix) for name in (*names, *page.prefixes[:1], *page.prefixes[-1:]))
 
 
 async def pages(
@@ -98,6 +108,7 @@ def parse_page(body: bytes) -> Page:
     prefixes = [_name(_inner(block, "Prefix")) for block in _blocks(text, "CommonPrefixes")]
     # Outside the blocks, so that no key can pose for one of these.
     frame = _without(text, ("Contents", "CommonPrefixes"))
+    _check_count(frame, len(keys), len(prefixes))
     if _inner(frame, "IsTruncated") == "true":
         token = _plain(_inner(frame, "NextContinuationToken"))
         if not token:
@@ -105,6 +116,12 @@ def parse_page(body: bytes) -> Page:
     else:
         token = ""
     return Page(keys, prefixes, token)
+
+
+def _check_count(frame: str, keys: int, prefixes: int) -> None:
+    """Raise BrokenPage where fewer or more came than the page says. Ceph 16 counts no prefixes."""
+    if "<KeyCount>" in frame and int(_inner(frame, "KeyCount")) not in (keys, keys + prefixes):
+        raise BrokenPage
 
 
 def _keys(text: str) -> list[Key]:

@@ -8,20 +8,16 @@ way to it is not crowded, and other uploads find room.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from app.storage.base import Unavailable
 from app.storage.s3.digest import Digest, digest_of
-from app.storage.s3.open_upload import OpenUpload
-from app.storage.s3.sender import Reply
+from app.storage.s3.open_upload import OpenUpload, to_the_end
 from app.storage.upload_memory import Reservation, UploadMemory
 
 MOST_AT_ONCE: Final = 4
 """How many parts of one upload are on their way at a time, at most."""
 
-_LAST_SECONDS: Final = 5.0
-"""How long a part on its way may take to arrive when the upload has ended."""
 _QUICK: Final = 2097152
 """Bytes a second at which a part shows that S3 can take one more beside it."""
 
@@ -92,25 +88,9 @@ class Parts:
             query=upload.part_query(number),
             headers={digest.header: digest.value},
             body=space.content,
+            insistent=True,
         )
-        reply = await _to_the_end(call)
-        if "ETag" not in reply.headers or digest.contradicts(reply.headers):
+        reply = await to_the_end(upload, call)
+        if digest.contradicts(reply.headers):
             raise Unavailable(upload.path, "S3 stored other bytes of a part than were sent")
         return Part(reply.headers["ETag"], digest)
-
-
-async def _to_the_end(call: Coroutine[Any, Any, Reply]) -> Reply:
-    """Return the answer; when cancelled, end only once its fate is known, or after _LAST_SECONDS.
-
-    A part that S3 has whole but not yet confirmed can outlive the abort of its upload (in Ceph 16), and
-    nobody would ever find it again.
-    """
-    task = asyncio.create_task(call)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=_LAST_SECONDS)
-        raise
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -23,7 +23,10 @@ _NOTHING: Final = ByteRange(None, 0)
 """The last no bytes of a file: no range that exists, but Ceph 16 takes it for the whole."""
 
 _RESUMES: Final = 3
-"""How often in a row, without a byte between, a broken answer is taken up again."""
+"""How often in a row a broken answer is taken up again, unless much has come between."""
+
+_MUCH: Final = 65536
+"""Bytes that make taking up again worth while."""
 
 
 class OpenedObject:
@@ -41,11 +44,15 @@ class OpenedObject:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         position, fruitless = self.start, 0
+        taken_up = position
         while True:
             try:
                 async for chunk in self._response.content.iter_any():
                     position += len(chunk)
-                    fruitless = 0
+                    if position > self.stop:
+                        raise Unavailable(self.entry.path, "S3 sent more bytes than it announced")
+                    if position - taken_up >= _MUCH:
+                        fruitless = 0
                     yield chunk
                 if position == self.stop:
                     return
@@ -56,12 +63,15 @@ class OpenedObject:
             if fruitless > _RESUMES:
                 raise Unavailable(self.entry.path, reason)
             logger.info("%s: %s; going on at byte %d", self.entry.path.href(), reason, position)
+            taken_up = position
             await self._resume(position)
 
     async def _resume(self, position: int) -> None:
         self._response.close()
         headers = {"Range": f"bytes={position}-{self.stop - 1}", "If-Match": self.entry.etag or ""}
-        response = await self._sender.stream(self.entry.path, self._key, headers, accept=(404, 412, 416))
+        response = await self._sender.stream(
+            self.entry.path, self._key, headers, accept=(404, 412, 416), insistent=True
+        )
         self._response = response
         if response.status >= 300:
             raise Changed(self.entry.path, "the object was replaced while it was being read")
@@ -108,15 +118,29 @@ async def _open_despite_range(
 ) -> OpenedObject:
     # The answer need not say how long the object is. Of an empty one most stores refuse any range,
     # others send the whole for any.
-    reply = await sender.call(path, "HEAD", key, accept=(404,))
-    if reply.status == 404:
-        raise NotFound(path)
-    if expect is not None and reply.headers.get("ETag") != expect:
+    entry = await look_up(sender, path, key)
+    if expect is not None and entry.etag != expect:
         raise Changed(path)
-    size = int(reply.headers.get("Content-Length", 0))
+    size = entry.size
     if size == 0 and wanted is not None and wanted.first is None and wanted.last:
         return await open_object(sender, path, key, None, expect)
     raise RangeUnsatisfiable(path, size)
+
+
+async def look_up(sender: Sender, path: DavPath, key: str) -> Entry:
+    """Return the entry of one object. Raises NotFound where S3 itself says so.
+
+    A 404 that answers HEAD may mean that the bucket is gone, or come from something else than S3.
+    """
+    for _ in range(2):
+        reply = await sender.call(path, "HEAD", key, accept=(404,))
+        if reply.status != 404:
+            return entry_of(path, reply.headers)
+        first = await sender.stream(path, key, {"Range": "bytes=0-0"}, accept=(404, 416))
+        first.close()
+        if first.status == 404:
+            raise NotFound(path)
+    raise Unavailable(path, "S3 finds an object and then does not")
 
 
 def _opened(

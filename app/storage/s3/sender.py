@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import urllib.request
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import suppress
+from contextvars import Context
 from functools import cache, partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from app.deadline import is_out_of_time
 from app.path import DavPath
 from app.storage.base import StorageError, Unavailable
+from app.storage.s3.answers import hidden_error, is_foreign
 from app.storage.s3.connection import Connection
 from app.storage.s3.failures import STALE_CREDENTIALS, error_code, failure, is_temporary
+from app.storage.s3.health import Health
 from app.storage.s3.signer import Signer
 
 PATIENCE: Final = 10.0
@@ -30,9 +33,15 @@ SILENCE_SECONDS: Final = 5.0
 _SLOWEST_UPLOAD: Final = 131072
 """Bytes a second; a slower way to S3 is taken for a dead one."""
 _FIRST_DELAY: Final = 0.1
+_LONGEST_DELAY: Final = 2.0
+_MORE_ATTEMPTS: Final = 5
+"""So many more for what is a piece of a transfer that a client has spent time on."""
+
+_LAST_SECONDS: Final = 5.0
+"""How long what was spawned may go on when the sender is closed."""
+
 _PIECE: Final = 262144
-_CONNECTIONS: Final = 1024
-_ERROR_ROOT: Final = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<Error[\s>]")
+_CONNECTIONS: Final = 2048
 _UNWANTED_HEADERS: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 Payload = bytes | bytearray | memoryview
@@ -48,6 +57,29 @@ class Reply(NamedTuple):
     """More than 1 when the request was repeated: an earlier one may have taken effect."""
 
 
+class _Asked(NamedTuple):
+    """A request, by the parameters of `Sender.call`."""
+
+    path: DavPath
+    method: str
+    key: str
+    query: str
+    headers: Mapping[str, str]
+    body: Payload
+    accept: Collection[int]
+    proof: bytes
+    insistent: bool
+
+
+class _Judgement(NamedTuple):
+    """What is wrong with an answer."""
+
+    error: StorageError
+    repeatable: bool
+    stale: bool
+    """Whether it may be the credentials that are no longer good."""
+
+
 class Sender:
     """Sends to one bucket over one pool of connections; close it at the end.
 
@@ -58,7 +90,11 @@ class Sender:
         self.connection = connection
         self._silence = silence
         self._signer = Signer(connection.region)
+        self.uploads: set[str] = set()
+        """The ids of the multipart uploads that are under way here."""
+        self._health = Health()
         self._opening: set[asyncio.Task[None]] = set()
+        self._spawned: set[asyncio.Task[None]] = set()
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=_CONNECTIONS,
@@ -74,10 +110,26 @@ class Sender:
         )
 
     async def aclose(self) -> None:
-        for opening in self._opening:
-            opening.cancel()
+        for endless in self._opening:
+            endless.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
+        if self._spawned:
+            await asyncio.wait(self._spawned, timeout=_LAST_SECONDS)
+        for task in self._spawned:
+            task.cancel()
+        await asyncio.gather(*self._spawned, return_exceptions=True)
         await self._http.close()
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, endless: bool = False) -> asyncio.Task[None]:
+        """Begin what goes on when the request it belongs to has been answered; `aclose` ends it.
+
+        What is `endless` ends then at once, all else may take a few seconds more.
+        """
+        task = asyncio.create_task(work, context=Context())
+        owned = self._opening if endless else self._spawned
+        owned.add(task)
+        task.add_done_callback(owned.discard)
+        return task
 
     def url(self, key: str) -> str:
         """Return the address of a key, percent-encoded, without a query."""
@@ -93,90 +145,114 @@ class Sender:
         headers: Mapping[str, str] | None = None,
         body: Payload = b"",
         accept: Collection[int] = (),
+        proof: bytes = b"",
         silence: float | None = None,
         soon: int = 0,
+        insistent: bool = False,
     ) -> Reply:
         """Send one request and read the answer whole.
 
         `key` and `query` are what S3 sees after the bucket: the key not yet encoded, the query encoded
         and its parameters in order. Statuses of 200 to 299 and those in `accept` are returned, all
         else is raised as the StorageError it means for `path`. A 200 with an error inside
-        (CompleteMultipartUpload, CopyObject) is an error too. `silence` is for a request that the store
+        (CompleteMultipartUpload, CopyObject) is an error too, and so is a success without `proof` in its
+        body, or without an ETag where there is no body. `silence` is for a request that the store
         may take longer for than for others. `soon` is how many requests will be made at once when this one
-        is answered: connections for them are opened meanwhile.
+        is answered: connections for them are opened meanwhile. An `insistent` one is sent more often.
         """
-        response, attempts, content = await self._send(
-            *(path, method, key, query, headers or {}, body, accept, silence or self._silence),
-            streamed=False,
-            soon=soon,
-        )
+        asked = _Asked(path, method, key, query, headers or {}, body, accept, proof, insistent)
+        response, attempts, content = await self._send(asked, silence or self._silence, soon=soon)
         return Reply(response.status, response.headers, content, attempts)
 
     async def stream(
-        self, path: DavPath, key: str, headers: Mapping[str, str], accept: Collection[int]
+        self,
+        path: DavPath,
+        key: str,
+        headers: Mapping[str, str],
+        accept: Collection[int],
+        *,
+        insistent: bool = False,
     ) -> aiohttp.ClientResponse:
         """Send a GET and return the answer with its body unread; the caller closes it."""
-        response, _, _ = await self._send(
-            path, "GET", key, "", headers, b"", accept, self._silence, streamed=True
-        )
+        asked = _Asked(path, "GET", key, "", headers, b"", accept, b"", insistent)
+        response, _, _ = await self._send(asked, self._silence, streamed=True)
         return response
 
     async def _send(
-        self,
-        path: DavPath,
-        method: str,
-        key: str,
-        query: str,
-        headers: Mapping[str, str],
-        body: Payload,
-        accept: Collection[int],
-        silence: float,
-        *,
-        streamed: bool,
-        soon: int = 0,
+        self, asked: _Asked, silence: float, *, streamed: bool = False, soon: int = 0
     ) -> tuple[aiohttp.ClientResponse, int, bytes]:
-        url = f"{self.url(key)}{'?' if query else ''}{query}"
-        seconds = max(PATIENCE, silence) + len(body) / _SLOWEST_UPLOAD
-        deadline = asyncio.get_running_loop().time() + seconds
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + max(PATIENCE, silence) + len(asked.body) / _SLOWEST_UPLOAD
+        most = self.connection.attempts + (_MORE_ATTEMPTS if asked.insistent else 0)
         attempt = 0
         while True:
             attempt += 1
-            error: StorageError
+            pause = 0.0
+            if is_out_of_time():
+                raise Unavailable(asked.path, f"there is no time left for {asked.method}")
             try:
-                async with asyncio.timeout_at(deadline):
-                    response = await self._request(method, url, headers, body, silence, soon)
-                    try:
-                        good = response.status < 300 or response.status in accept
-                        if good and streamed and response.status < 300:
-                            return response, attempt, b""
-                        content = await response.read()
-                    except BaseException:
-                        response.close()
-                        raise
-                code = _hidden_error(method, response.status, content)
-                if good and not code:
-                    return response, attempt, content
-                code = code or error_code(response.status, content)
-                error = failure(
-                    path, method, response.status, code, response.headers.get("x-amz-bucket-region", "")
-                )
-                repeatable = is_temporary(response.status, code) or (
-                    code in STALE_CREDENTIALS and attempt == 1
-                )
-                if code in STALE_CREDENTIALS:
-                    await self._renew_credentials()
+                with self._health.waiting(asked.path):
+                    async with asyncio.timeout_at(deadline):
+                        response, content = await self._exchange(asked, silence, soon, streamed=streamed)
             except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-                error = Unavailable(
-                    path, f"S3 could not be reached for {method}: {cause or type(cause).__name__}"
+                self._health.unanswered()
+                error: StorageError = Unavailable(
+                    asked.path, f"S3 could not be reached for {asked.method}: {cause or type(cause).__name__}"
                 )
                 error.__cause__ = cause
                 repeatable = True
-            delay = random.uniform(0, _FIRST_DELAY * 2**attempt)
-            if not repeatable or attempt >= self.connection.attempts:
+            else:
+                self._health.answered()
+                found = self._judged(asked, response, content, streamed=streamed)
+                if found is None:
+                    self._health.succeeded()
+                    return response, attempt, content
+                error, repeatable, stale = found
+                if stale and attempt == 1:
+                    await self._renew_credentials()
+                    repeatable = True
+                pause = _retry_after(response.headers)
+            if not repeatable or attempt >= most or not self._health.may_repeat():
                 raise error
-            if asyncio.get_running_loop().time() + delay >= deadline:
+            delay = max(random.uniform(0, min(_FIRST_DELAY * 2**attempt, _LONGEST_DELAY)), pause)
+            if loop.time() + delay >= deadline:
                 raise error
             await asyncio.sleep(delay)
+
+    async def _exchange(
+        self, asked: _Asked, silence: float, soon: int, *, streamed: bool
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        """Send a request once; return the answer and its body, which is not read if it is to be streamed."""
+        url = f"{self.url(asked.key)}{'?' if asked.query else ''}{asked.query}"
+        response = await self._request(asked.method, url, asked.headers, asked.body, silence, soon)
+        if streamed and response.status < 300:
+            return response, b""
+        try:
+            return response, await response.read()
+        except BaseException:
+            response.close()
+            raise
+
+    def _judged(
+        self, asked: _Asked, response: aiohttp.ClientResponse, content: bytes, *, streamed: bool
+    ) -> _Judgement | None:
+        """Return None for an answer that the caller is waiting for, else what it means."""
+        method, status = asked.method, response.status
+        code = hidden_error(method, status, content)
+        if not code and (status < 300 or status in asked.accept):
+            if not is_foreign(method, status, response.headers, content, asked.proof):
+                return None
+            if streamed:
+                response.close()
+            text = f"what answered {status} to {method} is no S3 service, or was cut off"
+            return _Judgement(Unavailable(asked.path, text), repeatable=True, stale=False)
+        code = code or error_code(status, content)
+        region = response.headers.get("x-amz-bucket-region", "")
+        # Of a refused HEAD nothing tells why.
+        stale = code in STALE_CREDENTIALS or (method == "HEAD" and status in (400, 403))
+        return _Judgement(
+            failure(asked.path, method, status, code, region), is_temporary(status, code), stale
+        )
 
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: Payload, silence: float, soon: int
@@ -240,14 +316,10 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
         raise aiohttp.ClientConnectionError(str(error) or type(error).__name__) from error
 
 
-def _hidden_error(method: str, status: int, content: bytes) -> str:
-    """Return the code of an error that an answer's status does not show, empty if there is none."""
-    if status == 404 and error_code(status, content) == "NoSuchBucket":
-        return "NoSuchBucket"  # which must not pass for a missing object
-    # Only where it is the answer: entries of DeleteObjects fail one by one, inside a DeleteResult.
-    if status == 200 and method != "GET" and _ERROR_ROOT.match(content):
-        return error_code(status, content)
-    return ""
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Return how many seconds the store wants to be left alone; 0 where it does not say so in seconds."""
+    value = headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else 0.0
 
 
 async def _pieces(body: Payload) -> AsyncIterator[memoryview]:

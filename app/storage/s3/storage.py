@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing, nullcontext
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from app.byte_range import ByteRange
+from app.deadline import extend_deadline, lift_deadline
 from app.path import RESERVED, DavPath
 from app.storage.base import (
     Abilities,
@@ -28,12 +29,12 @@ from app.storage.base import (
     Written,
 )
 from app.storage.remembered import Known, Remembered
-from app.storage.s3.copying import Copier
+from app.storage.s3.copying import SLOWEST_COPY, Copier
 from app.storage.s3.deletion import delete_key, delete_tree
 from app.storage.s3.keys import Keys
 from app.storage.s3.listing import Key, Page, pages, read_page
 from app.storage.s3.ranges import pages_in_ranges
-from app.storage.s3.reading import entry_of, open_object
+from app.storage.s3.reading import entry_of, look_up, open_object
 from app.storage.s3.records import S3Records
 from app.storage.s3.sender import Sender
 from app.storage.s3.tree_copy import TreeCopy, delete_others
@@ -41,6 +42,9 @@ from app.storage.s3.upload import Uploader, check_etag, find_etag
 from app.storage.weight import Weight
 
 Entries: TypeAlias = list[Entry]
+
+_QUICKLY_COPIED: Final = 2**26
+"""Bytes that any store copies in the time in which a client must have its answer."""
 
 ABILITIES = Abilities(atomic_replace=True, server_side_copy=True, records=True)
 
@@ -60,11 +64,11 @@ class S3Storage:
     async def stat(self, path: DavPath) -> Entry:
         if path.slash or path.is_root:
             return await self._stat_collection(path)
+        if path.is_surely_file:
+            return await look_up(self._sender, path, self._keys.file(path))
         reply = await self._sender.call(path, "HEAD", self._keys.file(path), accept=(404,))
         if reply.status != 404:
             return entry_of(path, reply.headers)
-        if path.is_surely_file:
-            raise NotFound(path)
         return await self._stat_collection(path)
 
     async def _stat_collection(self, path: DavPath) -> Entry:
@@ -214,6 +218,7 @@ class S3Storage:
             await self._delete_file(path, expect)
             tally.add(1, entry.size)
             return
+        lift_deadline()
         self._remembered.forget_collections(path)
         async for failure in delete_tree(self._sender, self._keys, path, keep, tally=tally):
             yield failure
@@ -221,6 +226,7 @@ class S3Storage:
 
     async def copy(self, source: DavPath, target: DavPath, *, deep: bool) -> AsyncIterator[Failure]:
         entry = await self.stat(source)
+        _allow_time(entry)
         await self._need_parent(target)
         if not entry.is_collection:
             async for failure in self._copy_file(source, entry, target):
@@ -237,6 +243,7 @@ class S3Storage:
 
     async def move(self, source: DavPath, target: DavPath) -> AsyncIterator[Failure]:
         entry = await self.stat(source)
+        _allow_time(entry)
         await self._need_parent(target)
         if entry.is_collection:
             async for failure in self._move_tree(TreeCopy(self._copier, source, target)):
@@ -294,3 +301,11 @@ class S3Storage:
     async def _delete_file(self, path: DavPath, expect: str | None) -> None:
         etag = expect if self._sender.connection.is_aws else None
         await delete_key(self._sender, path, self._keys.file(path), etag)
+
+
+def _allow_time(source: Entry) -> None:
+    """Give a copy the time that its size takes; the smaller ones are answered like anything else."""
+    if source.is_collection:
+        lift_deadline()
+    elif source.size > _QUICKLY_COPIED:
+        extend_deadline(source.size / SLOWEST_COPY)

@@ -13,6 +13,7 @@ from app.storage.s3.connection import connect_and_sign_in
 from app.storage.s3.listing import read_page
 from app.storage.s3.sender import Sender
 from app.storage.s3.storage import ABILITIES, S3Storage
+from app.storage.s3.sweep import Sweep
 from app.storage.s3.upload import Uploader
 from app.storage.upload_memory import UploadMemory
 
@@ -22,8 +23,11 @@ logger: Final = logging.getLogger("zotshelf")
 class S3Storages:
     """Opens the bucket that the settings name; `{user}` in the prefix gives every user a root."""
 
-    def __init__(self, sender: Sender, uploader: Uploader, prefix: str) -> None:
+    def __init__(self, sender: Sender, uploader: Uploader, prefix: str, sweep_age: float = 0) -> None:
+        """`sweep_age` is how old, in seconds, unfinished uploads must be to be swept; 0 is never."""
         self._sender = sender
+        if sweep_age:
+            sender.spawn(Sweep(sender, prefix, sweep_age).run(), endless=True)
         self._uploader = uploader
         self._prefix = prefix
         self._roots: dict[str, S3Storage] = {}
@@ -47,7 +51,9 @@ class S3Storages:
             await sender.aclose()
             raise
         memory = UploadMemory(settings.upload_memory)
-        return cls(sender, Uploader(sender, memory, settings.upload_part_size), place.prefix)
+        return cls(
+            sender, Uploader(sender, memory, settings.upload_part_size), place.prefix, settings.sweep_age
+        )
 
     @property
     def abilities(self) -> Abilities:

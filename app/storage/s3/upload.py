@@ -109,18 +109,15 @@ class Uploader:
 
 
 def _confirmed(path: DavPath, reply: Reply, digest: Digest) -> str:
-    etag = reply.headers.get("ETag")
-    if not etag:
-        raise Unavailable(path, "S3 confirmed an upload without an ETag: is the endpoint an S3 service?")
     if digest.contradicts(reply.headers):
         raise Unavailable(path, "S3 stored other bytes than were sent: its checksum differs from ours")
-    return etag
+    return reply.headers["ETag"]
 
 
 async def find_etag(sender: Sender, path: DavPath, key: str) -> str | None:
     """Return the etag of what is stored under `key`, None if nothing is."""
     reply = await sender.call(path, "HEAD", key, accept=(404,))
-    return None if reply.status == 404 else reply.headers.get("ETag")
+    return None if reply.status == 404 else reply.headers["ETag"]
 
 
 async def check_etag(sender: Sender, path: DavPath, key: str, expect: str) -> None:

@@ -1,0 +1,44 @@
+"""Whether an answer is one of S3's: what a portal or a broken server says must never pass for one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from app.storage.s3.failures import error_code
+
+_ERROR_ROOT: Final = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<Error[\s>]")
+
+_CODES: Final = {
+    404: {"NoSuchKey", "NoSuchUpload"},
+    412: {"PreconditionFailed"},
+}
+"""What S3 says with these statuses, when they are an answer to what was asked."""
+
+
+def hidden_error(method: str, status: int, content: bytes) -> str:
+    """Return the code of an error that an answer's status does not show, empty if there is none."""
+    if status == 404 and error_code(status, content) == "NoSuchBucket":
+        return "NoSuchBucket"  # which must not pass for a missing object
+    # Only where it is the answer: entries of DeleteObjects fail one by one, inside a DeleteResult.
+    if status == 200 and method != "GET" and _ERROR_ROOT.match(content):
+        return error_code(status, content)
+    return ""
+
+
+def is_foreign(method: str, status: int, headers: Mapping[str, str], content: bytes, proof: bytes) -> bool:
+    """Tell whether this cannot have come from S3, or is not all that came from it.
+
+    `proof` is what the body of a success must hold; empty where a header says enough. Answers to HEAD
+    have no body by which a 404 could be told from another's.
+    """
+    if status >= 300:
+        return method != "HEAD" and error_code(status, content) not in _CODES.get(
+            status, {error_code(status, content)}
+        )
+    if proof:
+        return proof not in content
+    if method == "DELETE":
+        return bool(content.strip())
+    return "ETag" not in headers
