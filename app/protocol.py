@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.outlet import OUTLET, Outlet
+
+if TYPE_CHECKING:  # uvicorn has its types there only
+    from uvicorn._types import ASGI3Application
 
 HEAD_BYTES: Final = 65536
 """How long a request's target and headers may be together, and its trailers."""
@@ -42,12 +47,18 @@ class HttpProtocol(HttpToolsProtocol):
     _idle_bytes = 0
     """What has come since the last byte of a body or the beginning of a head, whole reads only."""
     _timer: asyncio.TimerHandle | None = None
+    _outlet: Outlet | None = None
+    _extensions: dict[str, Any]
     _is_deaf = False
     """Whether what still comes is of no interest."""
     _refusal = (HTTPStatus.BAD_REQUEST, "This is not a request as HTTP/1.1 has them.")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
+        # What a file's descriptor writes into the socket itself would not be encrypted.
+        if transport.get_extra_info("sslcontext") is None:
+            self._outlet = Outlet(self.loop, transport, self.flow)
+            self._extensions = {OUTLET: self._outlet}
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -118,6 +129,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head, self._in_body = False, True
         self._head_is_there()
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self._outlet is not None:
+            self._outlet.cycle = cycle
+            cycle.scope["extensions"] = self._extensions
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._idle_bytes = 0
