@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.cycle import Cycle
 from app.outlet import OUTLET, Outlet
 
 if TYPE_CHECKING:  # uvicorn has its types there only
@@ -131,6 +132,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        # It was made by uvicorn, where no other class can be named.
+        cycle.__class__ = Cycle
         if self._outlet is not None:
             self._outlet.cycle = cycle
             cycle.scope["extensions"] = self._extensions
