@@ -25,7 +25,6 @@ _USUAL_KEY: Final = re.compile(
     r"<Contents><Key>([^<]*)</Key><LastModified>([^<]{19})[^<]*</LastModified><ETag>([^<]*)</ETag>"
     r"(?:<Checksum[^>]*>[^<]*</Checksum[^>]*>)*<Size>(\d+)</Size>"
 )
-_TOKEN: Final = re.compile(rb"<NextContinuationToken>([^<]+)</NextContinuationToken>")
 
 
 class Key(NamedTuple):
@@ -47,24 +46,6 @@ class BrokenPage(ValueError):
     """The body is no whole page of a listing."""
 
 
-class Unread(NamedTuple):
-    """A page that has come, of which only what is needed to ask for the next has been looked at."""
-
-    path: DavPath
-    body: bytes
-    token: str
-    """What asks for the next page; empty on the last, and where only reading all can tell."""
-    last: str
-    """The last of all its names."""
-
-    def read(self) -> Page:
-        """Read all of it. Raises Unavailable."""
-        try:
-            return parse_page(self.body)
-        except (BrokenPage, ValueError, IndexError) as error:
-            raise Unavailable(self.path, "S3 sent a listing that cannot be read") from error
-
-
 async def read_page(
     sender: Sender,
     path: DavPath,
@@ -80,24 +61,6 @@ async def read_page(
 
     `soon` is how many pages will be asked for at once after this one.
     """
-    page = await fetch_page(
-        sender, path, prefix, delimiter=delimiter, token=token, after=after, limit=limit, soon=soon
-    )
-    return page.read()
-
-
-async def fetch_page(
-    sender: Sender,
-    path: DavPath,
-    prefix: str,
-    *,
-    delimiter: bool,
-    token: str = "",
-    after: str = "",
-    limit: int = 1000,
-    soon: int = 0,
-) -> Unread:
-    """As `read_page`, and leave the reading to the caller: the next page can be on its way meanwhile."""
     query = [
         f"continuation-token={quote(token, safe='-_.~')}" if token else "",
         "delimiter=%2F" if delimiter else "",
@@ -108,27 +71,10 @@ async def fetch_page(
         f"start-after={quote(after, safe='-_.~', errors='surrogateescape')}" if after else "",
     ]
     reply = await sender.call(path, "GET", query="&".join(filter(None, query)), soon=soon)
-    return Unread(path, reply.body, *_glimpse(reply.body))
-
-
-def _glimpse(body: bytes) -> tuple[str, str]:
-    """Return the token and the last name of a page without reading the rest; two empty texts in doubt."""
-    found = _TOKEN.search(body)
-    if found is None:
-        return "", ""
-    last = [name for tag in (b"<Key>", b"<Prefix>") if (name := _last_between(body, tag))]
     try:
-        names = [_name(name.decode().replace("%2F", "/")) for name in last]
-        return _plain(found[1].decode()), max(names, default="")
-    except ValueError:
-        return "", ""
-
-
-def _last_between(body: bytes, tag: bytes) -> bytes:
-    start = body.rfind(tag)
-    if start < 0:
-        return b""
-    return body[start + len(tag) : body.find(b"<", start + len(tag))]
+        return parse_page(reply.body)
+    except (BrokenPage, ValueError, IndexError) as error:
+        raise Unavailable(path, "S3 sent a listing that cannot be read") from error
 
 
 async def pages(

@@ -17,7 +17,7 @@ from typing import Final
 
 from app.path import DavPath
 from app.storage.base import StorageError
-from app.storage.s3.listing import Page, Unread, fetch_page, read_page
+from app.storage.s3.listing import Page, read_page
 from app.storage.s3.sender import Sender
 
 MOST_EXTRA: Final = 8
@@ -27,7 +27,7 @@ _FULL: Final = 1000
 _COMFORT: Final = 900
 """Members of a range that should come in one page, though it may have more than was estimated."""
 _DIGITS: Final = 3
-_WAITING_PAGES: Final = 2
+_WAITING_PAGES: Final = 8
 
 
 async def pages_in_ranges(
@@ -161,39 +161,20 @@ async def _merged(
 async def _range(
     sender: Sender, path: DavPath, prefix: str, token: str, after: str, until: str
 ) -> AsyncIterator[Page]:
-    """Yield the pages of the names after `after`, or from `token` on, up to and including `until`.
-
-    The next page is asked for before the one that has come is read: of all ranges together that would
-    keep the requests waiting for as long as the way to the store takes.
-    """
-
-    def ask(token: str, after: str = "") -> asyncio.Task[Unread]:
-        return asyncio.create_task(fetch_page(sender, path, prefix, delimiter=True, token=token, after=after))
-
-    underway = ask(token, after)
-    try:
-        while True:
-            found = await underway
-            is_asked = bool(found.token) and not (until and found.last > until)
-            if is_asked:
-                underway = ask(found.token)
-                await _begun()
-            page = found.read()
-            if until and _last(page) > until:
-                yield Page(
-                    [key for key in page.keys if key.key <= until],
-                    [name for name in page.prefixes if name <= until],
-                    "",
-                )
-                return
-            yield page
-            if not page.token:
-                return
-            if not is_asked:
-                underway = ask(page.token)
-    finally:
-        underway.cancel()
-        await asyncio.gather(underway, return_exceptions=True)
+    """Yield the pages of the names after `after`, or from `token` on, up to and including `until`."""
+    while True:
+        page = await read_page(sender, path, prefix, delimiter=True, token=token, after=after)
+        if until and _last(page) > until:
+            yield Page(
+                [key for key in page.keys if key.key <= until],
+                [name for name in page.prefixes if name <= until],
+                "",
+            )
+            return
+        yield page
+        if not page.token:
+            return
+        token, after = page.token, ""
 
 
 def _last(page: Page) -> str:
