@@ -9,6 +9,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.answer import POURED
 from app.client_address import ClientAddresses
 from app.errors import ClientGone, ConnectionCut
 
@@ -50,7 +51,7 @@ class AccessLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
             else:
-                sent += len(message.get("body", b""))
+                sent += len(message.get("body", b"")) + message.get(POURED, 0)
                 finished = not message.get("more_body", False)
 
         cut = ""

@@ -11,11 +11,16 @@ from xml.sax.saxutils import escape
 from starlette.types import Message, Receive, Send
 
 from app.errors import ClientGone, ConnectionCut, Problem
+from app.outlet import Outlet
+from app.patience import within
+from app.storage.base import NotPourable, Pouring, SocketBroken
 
 RawHeaders = list[tuple[bytes, bytes]]
 
 NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
 """Whatever its first bytes look like, an answer is of the type it says (WHATWG Fetch, section 3.6)."""
+POURED: Final = "zotshelf.poured"
+"""What says in a message how many bytes of the body have gone another way."""
 
 
 @dataclass(slots=True)
@@ -29,6 +34,8 @@ class Answer:
     headers: RawHeaders = field(default_factory=list)
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None
+    pouring: Pouring | None = None
+    """What is behind the stream, if it can be sent without being read, and has a length."""
     close: Callable[[], Awaitable[None]] | None = None
 
 
@@ -68,11 +75,20 @@ def problem_answer(problem: Problem) -> Answer:
     return Answer(problem.status, headers, body)
 
 
-async def deliver(answer: Answer, *, head: bool, receive: Receive, send: Send, patience: float) -> None:
+async def deliver(
+    answer: Answer,
+    *,
+    head: bool,
+    receive: Receive,
+    send: Send,
+    patience: float,
+    outlet: Outlet | None = None,
+) -> None:
     """Send `answer`, waiting at most `patience` seconds for the client to take each piece.
 
-    `head` leaves the body out. Raises ClientGone when the client went away, ConnectionCut when the
-    stream broke after its first byte: the caller must then end without finishing the response.
+    `head` leaves the body out; `outlet` is the connection's, where it has one. Raises ClientGone when the
+    client went away, ConnectionCut when the stream broke after its first byte: the caller must then end
+    without finishing the response.
     """
     start: Message = {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
     try:
@@ -81,14 +97,15 @@ async def deliver(answer: Answer, *, head: bool, receive: Receive, send: Send, p
             await _send(send, patience, start, body)
         else:
             await _send(send, patience, start)
-            await _deliver_stream(answer.stream, receive, send, patience)
+            rest = _Rest(answer.pouring, outlet, send, patience) if outlet and answer.pouring else None
+            await _deliver_stream(answer.stream, rest, receive, send, patience)
     finally:
         if answer.close is not None:
             await answer.close()
 
 
 async def _deliver_stream(
-    stream: AsyncIterator[bytes], receive: Receive, send: Send, patience: float
+    stream: AsyncIterator[bytes], rest: _Rest | None, receive: Receive, send: Send, patience: float
 ) -> None:
     # A server in front of a gone client takes and drops what it is sent, so somebody must listen.
     departure = asyncio.create_task(_departure(receive))
@@ -97,6 +114,10 @@ async def _deliver_stream(
             if departure.done():
                 raise ClientGone
             await _send(send, patience, {"type": "http.response.body", "body": chunk, "more_body": True})
+            while rest is not None and rest.is_left:
+                if departure.done():
+                    raise ClientGone
+                await rest.pour()
     except ClientGone:
         raise
     except Exception as error:
@@ -107,6 +128,35 @@ async def _deliver_stream(
     await _send(send, patience, {"type": "http.response.body", "body": b""})
 
 
+class _Rest:
+    """What comes after the first chunk of a stream, sent without being read."""
+
+    def __init__(self, source: Pouring, outlet: Outlet, send: Send, patience: float) -> None:
+        self._source = source
+        self._outlet = outlet
+        self._send = send
+        self._patience = patience
+        self._can_pour = True
+
+    @property
+    def is_left(self) -> bool:
+        return self._can_pour and self._source.rest > 0
+
+    async def pour(self) -> None:
+        """Send a part of it. Raises ClientGone, and StorageError."""
+        try:
+            size = await self._outlet.pour(self._source.pour, self._patience)
+        except NotPourable:
+            self._can_pour = False
+            return
+        except TimeoutError:
+            raise ClientGone("the client took nothing for too long") from None
+        except (SocketBroken, ConnectionError):
+            raise ClientGone from None
+        # For those on the way who count.
+        await self._send({"type": "http.response.body", "body": b"", "more_body": True, POURED: size})
+
+
 async def _departure(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -114,9 +164,8 @@ async def _departure(receive: Receive) -> None:
 
 async def _send(send: Send, patience: float, *messages: Message) -> None:
     try:
-        async with asyncio.timeout(patience):
-            for message in messages:
-                await send(message)
+        for message in messages:
+            await within(patience, send(message))
     except TimeoutError:
         raise ClientGone("the client took nothing for too long") from None
     except OSError:

@@ -23,6 +23,7 @@ from app.methods.propfind import propfind
 from app.methods.proppatch import proppatch
 from app.methods.put import mkcol, put
 from app.offload import refuse_lost
+from app.outlet import OUTLET
 from app.path import SERVER_NAME, DavPath, as_written
 from app.request import DavRequest
 from app.root import Root
@@ -85,7 +86,12 @@ class Dispatch:
         except Exception as error:
             answer = self._refusal(scope, error)
         await deliver(
-            answer, head=scope["method"] == "HEAD", receive=receive, send=send, patience=self._patience
+            answer,
+            head=scope["method"] == "HEAD",
+            receive=receive,
+            send=send,
+            patience=self._patience,
+            outlet=scope["extensions"].get(OUTLET) if "extensions" in scope else None,
         )
 
     async def _answer(self, scope: Scope, receive: Receive, deadline: Deadline) -> Answer:

@@ -5,17 +5,22 @@ Access lines go to standard output, everything else to standard error.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
+from select import PIPE_BUF
 from typing import Final, Literal, TextIO
 
 from app.settings import Settings
 
 # Their debug output holds signatures and headers.
 _TALKATIVE: Final = ("aiobotocore", "aiohttp", "boto3", "botocore", "urllib3")
+
+_GATHER_SECONDS: Final = 0.01
 
 # We break a connection on purpose when an answer cannot be finished, and have said why by then.
 _BROKEN_OFF: Final = "ASGI callable returned without completing response."
@@ -75,20 +80,61 @@ def one_line(text: str) -> str:
 
 
 class _Console(logging.Handler):
-    """Writes to what sys.stdout or sys.stderr is at the time."""
+    """Writes to what sys.stdout or sys.stderr is at the time.
+
+    What goes to stdout is gathered for a moment where an event loop can be told to write it: each write
+    gives up the interpreter lock, which a thread may then keep. No write is longer than a pipe takes as
+    one piece, so that the lines of several workers do not mix.
+    """
 
     def __init__(self, name: Literal["stdout", "stderr"], formatter: logging.Formatter) -> None:
         super().__init__()
         self._stream = name
+        self._gathered: list[str] = []
+        self._size = 0
+        self._told: asyncio.AbstractEventLoop | None = None
+        """The loop that will write what was gathered."""
         self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            stream: TextIO = getattr(sys, self._stream)
-            stream.write(self.format(record) + "\n")
-            stream.flush()
+            line = self.format(record) + "\n"
+            size = len(line) if line.isascii() else len(line.encode(errors="replace"))
+            if self._size + size > PIPE_BUF:
+                self._write()
+            self._gathered.append(line)
+            self._size += size
+            self._write_soon()
         except Exception:
             self.handleError(record)
+
+    def _write_soon(self) -> None:
+        loop = _running_loop() if self._stream == "stdout" else None
+        if loop is None:
+            self._write()
+        elif loop is not self._told:
+            self._told = loop
+            loop.call_later(_GATHER_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Write what was gathered; that happens at the end of the program, too."""
+        with self.lock or nullcontext():
+            self._told = None
+            self._write()
+
+    def _write(self) -> None:
+        if self._gathered:
+            lines, self._gathered, self._size = "".join(self._gathered), [], 0
+            stream: TextIO = getattr(sys, self._stream)
+            stream.write(lines)
+            stream.flush()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from httptools import HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.cycle import Cycle
 from app.framing import framing_fault
+from app.outlet import OUTLET, Outlet
+
+if TYPE_CHECKING:  # uvicorn has its types there only
+    from uvicorn._types import ASGI3Application
 
 HEAD_BYTES: Final = 65536
 """How long a request's target and headers may be together, and its trailers."""
@@ -46,6 +51,8 @@ class HttpProtocol(HttpToolsProtocol):
     _idle_bytes = 0
     """What has come since the last byte of a body or the beginning of a head, whole reads only."""
     _timer: asyncio.TimerHandle | None = None
+    _outlet: Outlet | None = None
+    _extensions: dict[str, Any]
     _is_deaf = False
     """Whether what still comes is of no interest."""
     _refusal = (HTTPStatus.BAD_REQUEST, "This is not a request as HTTP/1.1 has them.")
@@ -58,6 +65,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
+        # What a file's descriptor writes into the socket itself would not be encrypted.
+        if transport.get_extra_info("sslcontext") is None:
+            self._outlet = Outlet(self.loop, transport, self.flow)
+            self._extensions = {OUTLET: self._outlet}
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -139,6 +150,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head, self._in_body = False, True
         self._head_is_there()
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        # It was made by uvicorn, where no other class can be named.
+        cycle.__class__ = Cycle
+        if self._outlet is not None:
+            self._outlet.cycle = cycle
+            cycle.scope["extensions"] = self._extensions
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._idle_bytes = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from app.journal.clock import clock
 from app.journal.locks import Locks
 from app.journal.properties import Properties
 from app.path import DavPath
+from app.patience import within
 from app.root import Root
 from app.storage.base import Body, Storage
 
@@ -90,8 +90,7 @@ class DavRequest:
         while more:
             self.deadline.stop()
             try:
-                async with asyncio.timeout(self.patience):
-                    message = await self.receive()
+                message = await within(self.patience, self.receive())
             except TimeoutError:
                 raise ClientTimeout from None
             finally:

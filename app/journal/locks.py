@@ -175,10 +175,24 @@ class Locks:
         """
         leave = _Leave(touches, tokens, user)
         await self._obtain(leave)
+        keepers: list[asyncio.Task[None]] = []
+        limit = asyncio.timeout(None)
+
+        def keep() -> None:
+            keepers.append(asyncio.create_task(self._keep_up(leave, limit)))
+
+        # Nearly every write is over before the first look, which sets the limit: a timer costs less than a
+        # task, and one less than two.
+        timer = asyncio.get_running_loop().call_later(min(_LOOK_SECONDS, max(self._left(leave), 0)), keep)
         try:
-            async with asyncio.timeout(self._left(leave)) as limit:
-                async with self._kept_up(leave, limit):
+            async with limit:
+                try:
                     yield leave.inside or []
+                finally:
+                    timer.cancel()
+                    for keeper in keepers:
+                        keeper.cancel()
+                        await asyncio.gather(keeper, return_exceptions=True)
         except TimeoutError:
             if limit.expired():
                 raise Busy(_path(touches), "leave to write could not be kept up") from None
@@ -191,25 +205,9 @@ class Locks:
             raise
         await self._end(leave)
 
-    @asynccontextmanager
-    async def _kept_up(self, leave: _Leave, limit: asyncio.Timeout) -> AsyncIterator[None]:
-        keepers: list[asyncio.Task[None]] = []
-
-        def keep() -> None:
-            keepers.append(asyncio.create_task(self._keep_up(leave, limit)))
-
-        # Nearly every write is over before the first look, and a timer costs less than a task.
-        timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, keep)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            for keeper in keepers:
-                keeper.cancel()
-                await asyncio.gather(keeper, return_exceptions=True)
-
     async def _keep_up(self, leave: _Leave, limit: asyncio.Timeout) -> None:
         loop = asyncio.get_running_loop()
+        limit.reschedule(loop.time() + self._left(leave))
         while True:
             if not leave.name or self._left(leave) < _WRITE_SECONDS - _RENEW_SECONDS:
                 try:

@@ -11,7 +11,7 @@ from app.listing import listing_answer
 from app.methods.protection import protection
 from app.offload import HandOver, open_or_hand_over
 from app.request import DavRequest
-from app.storage.base import Busy, Changed, Entry, IsACollection, Opened, RangeUnsatisfiable
+from app.storage.base import Busy, Changed, Entry, IsACollection, Opened, Pouring, RangeUnsatisfiable
 
 _WHOLE_BYTES = 262144
 """Up to this size a body is read before the answer begins, so that a failure is an honest 503."""
@@ -82,7 +82,8 @@ async def _file_answer(opened: Opened, *, ranged: bool) -> Answer:
         status = 206
         headers.append((b"content-range", b"bytes %d-%d/%d" % (opened.start, opened.stop - 1, entry.size)))
     if length > _WHOLE_BYTES:
-        return Answer(status, headers, stream=opened.chunks(), close=opened.aclose)
+        pouring = opened if isinstance(opened, Pouring) else None
+        return Answer(status, headers, stream=opened.chunks(), pouring=pouring, close=opened.aclose)
     try:
         return Answer(status, headers, b"".join([chunk async for chunk in opened.chunks()]))
     finally:

@@ -156,6 +156,32 @@ class Opened(Protocol):
         ...
 
 
+@runtime_checkable
+class Pouring(Protocol):
+    """What an Opened can do whose bytes the system can bring from a file to a socket by itself."""
+
+    @property
+    def rest(self) -> int:
+        """How many bytes neither `chunks` nor `pour` has given yet."""
+        ...
+
+    async def pour(self, socket: int) -> int:
+        """Send what comes next to a socket that does not block; return how many bytes it took.
+
+        `socket` is a descriptor. Raises NotPourable, having sent nothing: `chunks` goes on from there.
+        Raises StorageError when the bytes cannot be had, and SocketBroken.
+        """
+        ...
+
+
+class NotPourable(Exception):
+    """The system cannot bring this file to a socket by itself."""
+
+
+class SocketBroken(Exception):
+    """Nobody is at the other end of the socket any more."""
+
+
 class LocalFile(NamedTuple):
     """A file that others on this host can read by its name."""
 

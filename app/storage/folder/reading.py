@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Final
 
@@ -17,7 +19,9 @@ from app.storage.base import (
     IsACollection,
     LocalFile,
     NotFound,
+    NotPourable,
     RangeUnsatisfiable,
+    SocketBroken,
     Unavailable,
 )
 from app.storage.folder.root import Root, entry_of, etag_of, name_of
@@ -28,7 +32,26 @@ FIRST_BYTES: Final = 256 * 1024
 
 BLOCK_BYTES: Final = 512 * 1024
 
+POUR_BYTES: Final = 4 * 1024 * 1024
+"""So much at most is sent by one call: others wait for the thread."""
+
 _SETTLED_SECONDS: Final = 2
+
+# sendfile(2): the file system has none.
+_NO_POURING: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_BROKEN: Final = frozenset(
+    {
+        errno.EPIPE,
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+    }
+)
+"""What is wrong with the socket, not with the file."""
 
 # Not blocking, in case a FIFO took the file's place just now.
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -47,6 +70,8 @@ class OpenFile:
         self._path = path
         self._file: int | None = None
         self._first = b""
+        self._position = 0
+        """The byte that comes next."""
         # A descriptor must not be closed, and its number given to another file, while it is read.
         self._reading = Lock()
         self._closing = False
@@ -62,6 +87,7 @@ class OpenFile:
             if expect is not None and expect != self.entry.etag:
                 raise Changed(self._path)
             self.start, self.stop = self._resolve(wanted)
+            self._position = self.start
             if self.start < self.stop:
                 self._first = self._read(self.start, FIRST_BYTES)
             if self.start + len(self._first) == self.stop:
@@ -83,28 +109,61 @@ class OpenFile:
         return found
 
     def _read(self, offset: int, size: int) -> bytes:
+        with self._open_file() as file:
+            block = os.pread(file, min(size, self.stop - offset), offset)
+            self._check(file, len(block))
+        return block
+
+    @contextmanager
+    def _open_file(self) -> Iterator[int]:
+        """Keep the descriptor from being closed within this context. Raises StorageError."""
         with self._reading:
             if self._file is None:
                 raise Unavailable(self._path, "the file was closed while it was being read")
             with self._root.errors(self._path):
-                block = os.pread(self._file, min(size, self.stop - offset), offset)
-                # Whoever writes into the file itself makes a body of which the etag would be a lie.
-                if not block or etag_of(os.fstat(self._file)) != self.entry.etag:
-                    raise Unavailable(self._path, "the file was changed while it was being read")
+                yield self._file
         if self._closing:
             self.close()
-        return block
+
+    def _check(self, file: int, size: int) -> None:
+        # Whoever writes into the file itself makes a body of which the etag would be a lie.
+        if not size or etag_of(os.fstat(file)) != self.entry.etag:
+            raise Unavailable(self._path, "the file was changed while it was being read")
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the range in blocks of at most 512 KiB. Raises Unavailable if the file is not what it was."""
-        offset = self.start
         block, self._first = self._first, b""
         while block:
-            offset += len(block)
+            self._position += len(block)
             yield block
             block = b""
-            if offset < self.stop:
-                block = await in_thread(self._threads, self._path, self._read, offset, BLOCK_BYTES)
+            if self._position < self.stop:
+                block = await in_thread(self._threads, self._path, self._read, self._position, BLOCK_BYTES)
+
+    @property
+    def rest(self) -> int:
+        return self.stop - self._position
+
+    async def pour(self, socket: int) -> int:
+        """Send what comes next without reading it; see Pouring."""
+        sent = await in_thread(self._threads, self._path, self._pour, socket)
+        self._position += sent
+        return sent
+
+    def _pour(self, socket: int) -> int:
+        with self._open_file() as file:
+            try:
+                sent = os.sendfile(socket, file, self._position, min(POUR_BYTES, self.rest))
+            except BlockingIOError:
+                return 0
+            except OSError as error:
+                if error.errno in _NO_POURING:
+                    raise NotPourable from error
+                if error.errno in _BROKEN:
+                    raise SocketBroken from error
+                raise
+            self._check(file, sent)
+        return sent
 
     def close(self) -> None:
         """Close the descriptor now, or leave that to the thread that is reading from it."""

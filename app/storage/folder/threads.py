@@ -37,6 +37,10 @@ STUCK_SECONDS: Final = 0.003
 """A thread that is in one call for longer, up to twice as long, is stuck: others do not wait for it."""
 
 
+class NoThread(Exception):
+    """All threads were stuck for too long."""
+
+
 @dataclass(slots=True)
 class Unsynced(Generic[T]):
     """What a call returns whose `result` counts when a folder is durable, by `fsync` of one for many."""
@@ -49,14 +53,16 @@ class Unsynced(Generic[T]):
 class _Call:
     """A call on its way: made by a thread, awaited in the event loop."""
 
-    __slots__ = ("_error", "_make", "_result", "future", "is_over", "unsynced")
+    __slots__ = ("_error", "_make", "_result", "due", "future", "is_over", "unsynced")
 
-    def __init__(self, make: Callable[[], object]) -> None:
+    def __init__(self, make: Callable[[], object], loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._make = make
+        self.due = loop.time() + seconds
+        """When it must have begun, by the loop's clock."""
         self._result: object = None
         self.unsynced: Unsynced[Any] | None = None
         self._error: BaseException | None = None
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.future: asyncio.Future[Any] = loop.create_future()
         self.is_over = False
 
     def run(self) -> None:
@@ -140,13 +146,17 @@ class Threads:
         self._is_closed = False
         self._all_made = asyncio.Event()
 
-    def submit(self, make: Callable[[], object]) -> _Call:
-        """Have a thread make a call. Raises RuntimeError when the pool is closed."""
+    def submit(self, make: Callable[[], object], seconds: float = float("inf")) -> _Call:
+        """Have a thread make a call; NoThread comes of it when none is free within so many seconds.
+
+        Raises RuntimeError when the pool is closed.
+        """
         if self._is_closed:
             raise RuntimeError("the server is stopping")
-        call = _Call(make)
-        if not self._waiting:
+        if not self._waiting or self._loop is None:
             self._loop = asyncio.get_running_loop()
+        call = _Call(make, self._loop, seconds)
+        if not self._waiting:
             # Not at once: the thread would only fight over the interpreter with the loop's present round.
             self._loop.call_soon(self._begin)
         self._waiting.append(call)
@@ -164,6 +174,9 @@ class Threads:
         """Begin a shift if calls wait, nobody takes them and somebody could."""
         if self._loop is None or not (self._waiting or self._unsynced):
             return
+        if not self._is_looking:
+            self._is_looking = True
+            self._loop.call_later(STUCK_SECONDS, self._look)
         if self._shift is not None or self._at_work == self._count:
             return
         self._shift = shift = _Shift()
@@ -174,9 +187,6 @@ class Threads:
             thread.start()
             self._threads.append(thread)
         self._shifts.put(shift)
-        if not self._is_looking:
-            self._is_looking = True
-            self._loop.call_later(STUCK_SECONDS, self._look)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while (shift := self._shifts.get()) is not None:
@@ -241,9 +251,18 @@ class Threads:
             shift.seen = shift.begun
         # Nor do those wait for it whose calls it made before.
         self._settle()
-        self._is_looking = self._shift is not None
-        if self._is_looking and self._loop is not None:
+        if self._loop is None:
+            return
+        self._give_up(self._loop.time())
+        self._is_looking = self._shift is not None or bool(self._waiting)
+        if self._is_looking:
             self._loop.call_later(STUCK_SECONDS, self._look)
+
+    def _give_up(self, now: float) -> None:
+        """Let those go for whom no thread came free in time."""
+        for call in list(self._waiting):
+            if call.due <= now and self.take_back(call) and not call.future.done():
+                call.future.set_exception(NoThread())
 
     async def aclose(self) -> None:
         """Wait until all calls have been made, and end the threads; safe to call twice."""
@@ -291,26 +310,19 @@ async def in_thread(
     afterwards nothing is at work any more on what the caller will free. Raises Busy.
     """
     try:
-        made = threads.submit(partial(call, *args, **kwargs))
+        made = threads.submit(partial(call, *args, **kwargs), START_SECONDS)
     except RuntimeError as error:
         raise Busy(path, str(error)) from error
-    timer = asyncio.get_running_loop().call_later(START_SECONDS, _give_up, threads, made, path)
     try:
         result: T = await made.future
     except asyncio.CancelledError:
         if not threads.take_back(made):
             await made.settled()
         raise
-    finally:
-        timer.cancel()
+    except NoThread:
+        text = f"no thread came free within {START_SECONDS:.0f} s: is the disk stuck?"
+        raise Busy(path, text) from None
     return result
-
-
-def _give_up(threads: Threads, call: _Call, path: DavPath) -> None:
-    if threads.take_back(call) and not call.future.done():
-        call.future.set_exception(
-            Busy(path, f"no thread came free within {START_SECONDS:.0f} s: is the disk stuck?")
-        )
 
 
 async def clean_up(threads: Threads, call: Callable[[], None]) -> None:
