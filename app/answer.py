@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Final
 from xml.sax.saxutils import escape
 
 from starlette.types import Message, Receive, Send
 
 from app.errors import ClientGone, ConnectionCut, Problem
+
+_SMALL_BYTES: Final = 65536
+"""A longer body counts as an answer that goes on until the client has taken it."""
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -72,7 +76,12 @@ async def deliver(answer: Answer, *, head: bool, receive: Receive, send: Send, p
     try:
         if answer.stream is None or head:
             body: Message = {"type": "http.response.body", "body": b"" if head else answer.body}
-            await _send(send, patience, start, body)
+            if len(answer.body) <= _SMALL_BYTES or head:
+                await _send(send, patience, start, body)
+            else:
+                await _send(send, patience, start, {**body, "more_body": True})
+                # Sent when the client has taken what came before; until then the request is not over.
+                await _send(send, patience, {"type": "http.response.body"})
         else:
             await _send(send, patience, start)
             await _deliver_stream(answer.stream, receive, send, patience)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
 from app.answer import Answer, deliver, problem_answer
-from app.errors import ClientGone, MethodNotAllowed, problem_of
+from app.crowd import Seldom, Shares, Turns
+from app.errors import ClientGone, MethodNotAllowed, Overloaded, problem_of
 from app.gate import admit
 from app.headers import Headers
 from app.methods.copymove import copy, move
@@ -24,7 +26,7 @@ from app.offload import refuse_lost
 from app.path import DavPath, as_written
 from app.request import DavRequest
 from app.root import Root
-from app.storage.base import NotFound, Storage, StorageError, Storages
+from app.storage.base import Busy, NotFound, Storage, StorageError, Storages
 
 logger: Final = logging.getLogger("zotshelf")
 
@@ -44,6 +46,11 @@ METHODS: Final[dict[str, Method]] = {
     "UNLOCK": unlock,
 }
 
+_LISTINGS: Final = 64
+"""So many collections are listed at once; each takes the memory of a page of a thousand entries."""
+_PAGES: Final = 8
+"""So many pages for browsers are made at once; each holds up to 20,000 entries."""
+
 SERVER_NAME: Final = "-"
 """The first segment at the server's root that is the server's own: `/-/`."""
 
@@ -52,7 +59,8 @@ class Dispatch:
     """The WebDAV application below `base` (a URL path without trailing slash), one root a user.
 
     `patience` is how long, in seconds, a client may send or take nothing; `offload` leaves files to
-    nginx (app.offload). The request must have passed authentication: `scope["user"]` names the user.
+    nginx (app.offload); `user_requests` is how many one user may have under way. The request must have
+    passed authentication: `scope["user"]` names the user.
     """
 
     def __init__(
@@ -63,8 +71,13 @@ class Dispatch:
         *,
         infinite_propfind: bool = False,
         offload: bool = False,
+        user_requests: int = 256,
     ) -> None:
         self._storages = storages
+        self._shares = Shares(user_requests)
+        self._listings = Turns(_LISTINGS, "listings")
+        self._pages = Turns(_PAGES, "pages of collections")
+        self._said = Seldom()
         self._offload = offload
         self._infinite_propfind = infinite_propfind
         self._base = DavPath.parse(base.encode()).segments
@@ -72,15 +85,17 @@ class Dispatch:
         self._roots: dict[Storage, Root] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            answer = await self._answer(scope, receive)
-        except ClientGone:
-            raise
-        except Exception as error:
-            answer = self._refusal(scope, error)
-        await deliver(
-            answer, head=scope["method"] == "HEAD", receive=receive, send=send, patience=self._patience
-        )
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._shares.one_of(scope["user"]))
+                answer = await self._answer(scope, receive)
+            except ClientGone:
+                raise
+            except Exception as error:
+                answer = self._refusal(scope, error)
+            await deliver(
+                answer, head=scope["method"] == "HEAD", receive=receive, send=send, patience=self._patience
+            )
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         method: str = scope["method"]
@@ -112,6 +127,8 @@ class Dispatch:
             patience=self._patience,
             infinite_propfind=self._infinite_propfind,
             offload=self._offload,
+            listings=self._listings,
+            pages=self._pages,
         )
         if b"if" in request.headers:
             await admit(request)
@@ -137,7 +154,8 @@ class Dispatch:
 
     def _refusal(self, scope: Scope, error: Exception) -> Answer:
         problem = problem_of(error)
-        if problem.status >= 500:
+        # An overload is said once, not as often as it happens.
+        if problem.status >= 500 and (not isinstance(error, (Overloaded, Busy)) or self._said.due()):
             _log_failure(scope, error)
         answer = problem_answer(problem)
         if problem.status == 405 or scope["method"] == "OPTIONS":
@@ -148,5 +166,7 @@ class Dispatch:
 def _log_failure(scope: Scope, error: Exception) -> None:
     if isinstance(error, StorageError):
         logger.error("%s %s: %s: %s", scope["method"], error.path.href(), type(error).__name__, error)
+    elif isinstance(error, Overloaded):
+        logger.warning("%s: %s; such requests are told to try again", scope["method"], error)
     else:
         logger.exception("%s failed in a way nobody foresaw; please report it", scope["method"])

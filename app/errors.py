@@ -82,6 +82,10 @@ class ClientTimeout(RequestError):
     """The client fell silent in the middle of its request."""
 
 
+class Overloaded(RequestError):
+    """More is asked for at once than can be done; the text is for the log."""
+
+
 class ClientGone(Exception):  # not an error of anybody's: it is how most downloads end
     """The client closed the connection before the request was answered."""
 
@@ -122,6 +126,7 @@ _PROBLEMS: Final[dict[type[Exception], Problem]] = {
     LockedError: Problem(423, "The resource is locked."),
     WrongToken: Problem(409, "No lock of that token is on this resource.", "lock-token-matches-request-uri"),
     ForeignLock: Problem(403, "The lock is another user's."),
+    Overloaded: Problem(503, "Too much is asked for at once; please try again.", retry_after=_RETRY_SECONDS),
     ClientTimeout: Problem(408, "The request did not arrive in time."),
     storage.NotFound: Problem(404, "There is no such resource."),
     storage.ParentMissing: Problem(409, "The collection this would be a member of does not exist."),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from starlette.types import Receive
 
 from app.conditions import Preconditions
+from app.crowd import Turns
 from app.errors import BodyTooLarge, ClientGone, ClientTimeout
 from app.headers import Headers, body_size, content_length
 from app.journal.clock import clock
@@ -38,6 +39,9 @@ class DavRequest:
     receive: Receive = field(repr=False)
     patience: float
     """How long to wait for more of the body, in seconds."""
+    listings: Turns = field(repr=False)
+    pages: Turns = field(repr=False)
+    """Who may list a collection now, and who may have one made into a page."""
     infinite_propfind: bool = False
     """Whether PROPFIND of infinite depth is allowed."""
     offload: bool = False

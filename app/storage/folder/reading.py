@@ -22,11 +22,7 @@ from app.storage.base import (
 )
 from app.storage.folder.root import Root, entry_of, etag_of, name_of
 from app.storage.folder.threads import Threads, in_thread
-
-FIRST_BYTES: Final = 256 * 1024
-"""So much is read by the call that opens the file; a smaller one is closed by it, too."""
-
-BLOCK_BYTES: Final = 512 * 1024
+from app.storage.read_ahead import ReadAhead, Reader
 
 _SETTLED_SECONDS: Final = 2
 
@@ -35,24 +31,29 @@ _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class OpenFile:
-    """One range of a file (`app.storage.base.Opened`). `open` comes first; `close` may always come."""
+    """One range of a file (`app.storage.base.Opened`). `open` comes first; `aclose` may always come."""
 
     entry: Entry
     start: int
     stop: int
 
-    def __init__(self, root: Root, threads: Threads, path: DavPath) -> None:
+    def __init__(self, root: Root, threads: Threads, path: DavPath, ahead: ReadAhead) -> None:
         self._root = root
         self._threads = threads
         self._path = path
+        self._reader = Reader(ahead)
         self._file: int | None = None
         self._first = b""
         # A descriptor must not be closed, and its number given to another file, while it is read.
         self._reading = Lock()
         self._closing = False
 
-    def open(self, wanted: ByteRange | None, expect: str | None) -> None:
-        """Open the file and read the beginning of the range. Blocks; raises StorageError."""
+    async def open(self, wanted: ByteRange | None, expect: str | None) -> None:
+        """Open the file and read the beginning of the range. Raises StorageError."""
+        await in_thread(self._threads, self._path, self._begin, wanted, expect, self._reader.next())
+
+    def _begin(self, wanted: ByteRange | None, expect: str | None, size: int) -> None:
+        """Open the file and read so many bytes; a file that is no longer is closed by this call, too."""
         with self._root.errors(self._path):
             self._file = self._open()
             status = os.fstat(self._file)
@@ -63,7 +64,7 @@ class OpenFile:
                 raise Changed(self._path)
             self.start, self.stop = self._resolve(wanted)
             if self.start < self.stop:
-                self._first = self._read(self.start, FIRST_BYTES)
+                self._first = self._read(self.start, size)
             if self.start + len(self._first) == self.stop:
                 self.close()
 
@@ -96,15 +97,19 @@ class OpenFile:
         return block
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the range in blocks of at most 512 KiB. Raises Unavailable if the file is not what it was."""
+        """Yield the range in blocks, larger ones for those who take them quickly.
+
+        Raises Unavailable if the file is not what it was.
+        """
         offset = self.start
         block, self._first = self._first, b""
         while block:
             offset += len(block)
+            self._reader.give()
             yield block
             block = b""
             if offset < self.stop:
-                block = await in_thread(self._threads, self._path, self._read, offset, BLOCK_BYTES)
+                block = await in_thread(self._threads, self._path, self._read, offset, self._reader.next())
 
     def close(self) -> None:
         """Close the descriptor now, or leave that to the thread that is reading from it."""
@@ -128,4 +133,5 @@ class OpenFile:
         return LocalFile(self._root.below_shared(self._path))
 
     async def aclose(self) -> None:
+        self._reader.close()
         self.close()

@@ -70,7 +70,6 @@ class Sender:
             skip_auto_headers=_UNWANTED_HEADERS,
             # Asking the environment anew for every request would cost more than signing it.
             trust_env=bool(urllib.request.getproxies()),
-            read_bufsize=_PIECE,
         )
 
     async def aclose(self) -> None:
@@ -113,11 +112,14 @@ class Sender:
         return Reply(response.status, response.headers, content, attempts)
 
     async def stream(
-        self, path: DavPath, key: str, headers: Mapping[str, str], accept: Collection[int]
+        self, path: DavPath, key: str, headers: Mapping[str, str], accept: Collection[int], ahead: int
     ) -> aiohttp.ClientResponse:
-        """Send a GET and return the answer with its body unread; the caller closes it."""
+        """Send a GET and return the answer with its body unread; the caller closes it.
+
+        Of the body about `ahead` bytes are taken from the store before they are asked for.
+        """
         response, _, _ = await self._send(
-            path, "GET", key, "", headers, b"", accept, self._silence, streamed=True
+            path, "GET", key, "", headers, b"", accept, self._silence, streamed=True, ahead=ahead
         )
         return response
 
@@ -134,6 +136,7 @@ class Sender:
         *,
         streamed: bool,
         soon: int = 0,
+        ahead: int = 2 * _PIECE,
     ) -> tuple[aiohttp.ClientResponse, int, bytes]:
         url = f"{self.url(key)}{'?' if query else ''}{query}"
         seconds = max(PATIENCE, silence) + len(body) / _SLOWEST_UPLOAD
@@ -144,7 +147,7 @@ class Sender:
             error: StorageError
             try:
                 async with asyncio.timeout_at(deadline):
-                    response = await self._request(method, url, headers, body, silence, soon)
+                    response = await self._request(method, url, headers, body, silence, soon, ahead)
                     try:
                         good = response.status < 300 or response.status in accept
                         if good and streamed and response.status < 300:
@@ -179,7 +182,14 @@ class Sender:
             await asyncio.sleep(delay)
 
     async def _request(
-        self, method: str, url: str, headers: Mapping[str, str], body: Payload, silence: float, soon: int
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Payload,
+        silence: float,
+        soon: int,
+        ahead: int,
     ) -> aiohttp.ClientResponse:
         credentials = await self.connection.credentials()
         sent = dict(headers)
@@ -193,6 +203,8 @@ class Sender:
             data=(_pieces(body) if len(body) > _PIECE else bytes(body)) if body else None,
             allow_redirects=False,
             timeout=_timeout(silence),
+            # aiohttp stops reading at twice of this.
+            read_bufsize=ahead // 2,
             middlewares=(_once, partial(self._open_meanwhile, soon)) if soon else None,
         )
 
