@@ -47,9 +47,9 @@ class Reader:
         """The size in bytes of the last block."""
 
     @property
-    def is_slow(self) -> bool:
-        """Whether the last blocks were not taken as quickly as they could have been read."""
-        return self._wanted < FIRST
+    def is_short(self) -> bool:
+        """Whether only a little may be held: this reader is slow, or there are too many others."""
+        return self.granted < FIRST
 
     def next(self) -> int:
         """Return how many bytes may be read now. The block before the last one is taken as taken."""

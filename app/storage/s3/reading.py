@@ -57,14 +57,15 @@ class OpenedObject:
         entry: Entry,
         start: int,
         stop: int,
+        answered: int,
     ) -> None:
+        """What S3 sends now ends at `answered`, which may be before `stop`."""
         self._source = source
         self._response = response
         self.entry = entry
         self.start = start
         self.stop = stop
-        self._answered = stop
-        """Where the range that S3 is sending ends."""
+        self._answered = answered
         self._is_parked = False
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -115,7 +116,7 @@ class OpenedObject:
         """Ask for the rest, or for as much of it as a slow reader may have. Raises Changed, Unavailable."""
         self._response.close()
         reader = self._source.reader
-        self._answered = min(position + reader.granted, self.stop) if reader.is_slow else self.stop
+        self._answered = min(position + reader.granted, self.stop) if reader.is_short else self.stop
         headers = {"Range": f"bytes={position}-{self._answered - 1}", "If-Match": self.entry.etag or ""}
         self._response = response = await self._source.get(self.entry.path, headers)
         self._is_parked = False
@@ -155,10 +156,16 @@ async def _open(source: _Source, path: DavPath, wanted: ByteRange | None, expect
     headers = {} if expect is None else {"If-Match": expect}
     if wanted == _NOTHING:
         return await _open_despite_range(source, path, wanted, expect)
-    if wanted is not None:
-        first = "" if wanted.first is None else str(wanted.first)
-        headers["Range"] = f"bytes={first}-{'' if wanted.last is None else wanted.last}"
+    source.reader.next()
+    asked = _asked(wanted, source.reader)
+    if asked is not None:
+        first = "" if asked.first is None else str(asked.first)
+        headers["Range"] = f"bytes={first}-{'' if asked.last is None else asked.last}"
     response = await source.get(path, headers)
+    if response.status == 416 and wanted is None:  # an empty object has no beginning
+        response.close()
+        del headers["Range"]
+        response = await source.get(path, headers)
     if response.status == 404:
         raise NotFound(path)
     if response.status == 412:
@@ -168,7 +175,7 @@ async def _open(source: _Source, path: DavPath, wanted: ByteRange | None, expect
         response.close()
         return await _open_despite_range(source, path, wanted, expect)
     try:
-        return _opened(source, path, response, ranged=wanted is not None)
+        return _opened(source, path, response, wanted)
     except BaseException:
         response.close()
         raise
@@ -190,19 +197,32 @@ async def _open_despite_range(
     raise RangeUnsatisfiable(path, size)
 
 
+def _asked(wanted: ByteRange | None, reader: Reader) -> ByteRange | None:
+    """Return what to ask S3 for at first: where memory is short, only the beginning of what is wanted."""
+    if not reader.is_short or (wanted is not None and wanted.first is None):
+        return wanted
+    first = 0 if wanted is None else wanted.first or 0
+    end = first + reader.granted - 1
+    return ByteRange(first, end if wanted is None or wanted.last is None else min(wanted.last, end))
+
+
 def _opened(
-    source: _Source, path: DavPath, response: aiohttp.ClientResponse, *, ranged: bool
+    source: _Source, path: DavPath, response: aiohttp.ClientResponse, wanted: ByteRange | None
 ) -> OpenedObject:
     entry = entry_of(path, response.headers)
     if response.status != 206:
-        if ranged:
+        if wanted is not None:
             raise Unavailable(path, "S3 did not heed a range")
-        return OpenedObject(source, response, entry, 0, entry.size)
+        return OpenedObject(source, response, entry, 0, entry.size, entry.size)
     spot = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if spot is None:
         raise Unavailable(path, "S3 sent a part of an object without saying which")
     first, last, size = map(int, spot.groups())
-    return OpenedObject(source, response, entry._replace(size=size), first, last + 1)
+    stop = last + 1
+    if wanted is None or wanted.first is not None:
+        # Of a long range only the beginning may have been asked for.
+        stop = size if wanted is None or wanted.last is None else min(wanted.last + 1, size)
+    return OpenedObject(source, response, entry._replace(size=size), first, stop, last + 1)
 
 
 def entry_of(path: DavPath, headers: Mapping[str, str]) -> Entry:
