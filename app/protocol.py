@@ -105,13 +105,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn never keeps one open
         """Let one who has said all, and still listens, have the answer: a client may half-close."""
-        if (
-            self._is_deaf
-            or self._in_head
-            or self._in_body
-            or self.cycle is None
-            or self.cycle.response_complete
-        ):
+        if self._in_body or self.cycle is None or self.cycle.response_complete:
             return False
         # The last one that was asked for; uvicorn closes after it.
         self.cycle.keep_alive = False
