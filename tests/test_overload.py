@@ -27,8 +27,10 @@ REQUESTS = 5
 def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with few connections, and few requests a user, that waits a second for its clients."""
     folder = tmp_path_factory.mktemp("small")
-    limits = {"connections": str(CONNECTIONS), "user_requests": str(REQUESTS), "client_timeout": "1"}
-    with serving(FolderStore(folder / "data"), folder, **limits) as server:
+    store = FolderStore(folder / "data")
+    with serving(
+        store, folder, connections=str(CONNECTIONS), user_requests=str(REQUESTS), client_timeout="1"
+    ) as server:
         yield server
 
 
