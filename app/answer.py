@@ -15,6 +15,9 @@ from app.outlet import Outlet
 from app.patience import within
 from app.storage.base import NotPourable, Pouring, SocketBroken
 
+_SMALL_BYTES: Final = 65536
+"""A longer body counts as an answer that goes on until the client has taken it."""
+
 RawHeaders = list[tuple[bytes, bytes]]
 
 NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
@@ -94,7 +97,12 @@ async def deliver(
     try:
         if answer.stream is None or head:
             body: Message = {"type": "http.response.body", "body": b"" if head else answer.body}
-            await _send(send, patience, start, body)
+            if len(answer.body) <= _SMALL_BYTES or head:
+                await _send(send, patience, start, body)
+            else:
+                await _send(send, patience, start, {**body, "more_body": True})
+                # Sent when the client has taken what came before; until then the request is not over.
+                await _send(send, patience, {"type": "http.response.body"})
         else:
             await _send(send, patience, start)
             rest = _Rest(answer.pouring, outlet, send, patience) if outlet and answer.pouring else None

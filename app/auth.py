@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -19,7 +20,10 @@ from typing import Final, NamedTuple, Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.client_address import ClientAddresses
+from app.crowd import Seldom
 from app.throttle import Throttle
+
+logger: Final = logging.getLogger("zotshelf.auth")
 
 GOOD_SECONDS: Final = 300
 BAD_SECONDS: Final = 10
@@ -110,6 +114,7 @@ class BasicAuth:
         self._good = _Memory(GOOD_SECONDS)
         self._bad = _Memory(BAD_SECONDS)
         self._version = users.version
+        self._said = Seldom()
         self._checks: dict[tuple[bytes, int], asyncio.Task[bool]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,6 +128,10 @@ class BasicAuth:
         try:
             user = await self._user_of(given[0], scope) if given else None
         except _BusyError:
+            if self._said.due():
+                logger.warning(
+                    "more than %d sign-ins wait for bcrypt: further ones must try again", MAX_CHECKS
+                )
             retry = (b"retry-after", b"%d" % RETRY_SECONDS)
             await self._refuse(scope, send, 503, "Too many sign-ins at once, try again.", retry)
             return

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
 from app.answer import Answer, deliver, problem_answer
+from app.crowd import Seldom, Shares, Turns
 from app.deadline import ANSWER_SECONDS, Deadline, OutOfTime
 from app.deletions import Deletions
-from app.errors import ClientGone, MethodNotAllowed, RequestError, problem_of
+from app.errors import ClientGone, MethodNotAllowed, Overloaded, RequestError, problem_of
 from app.gate import admit
 from app.headers import Headers
 from app.methods.copymove import copy, move
@@ -27,7 +29,7 @@ from app.outlet import OUTLET
 from app.path import SERVER_NAME, DavPath, as_written
 from app.request import DavRequest
 from app.root import Root
-from app.storage.base import NotFound, QuotaExceeded, Storage, StorageError, Storages
+from app.storage.base import Busy, NotFound, QuotaExceeded, Storage, StorageError, Storages
 
 logger: Final = logging.getLogger("zotshelf")
 
@@ -48,13 +50,19 @@ METHODS: Final[dict[str, Method]] = {
 }
 
 
+_LISTINGS: Final = 64
+"""So many collections are listed at once; each takes the memory of a page of a thousand entries."""
+_PAGES: Final = 8
+"""So many pages for browsers are made at once; each holds up to 20,000 entries."""
+
+
 class Dispatch:
     """The WebDAV application below `base` (a URL path without trailing slash), one root a user.
 
     `patience` is how long, in seconds, a client may send or take nothing; `offload` leaves files to
-    nginx (app.offload), `hourly_deletions` limits what a user may delete. `answer_seconds` is how long a
-    method may work when the client has sent all that it sends (app.deadline). The request must have passed
-    authentication: `scope["user"]` names the user.
+    nginx (app.offload), `hourly_deletions` limits what a user may delete, `user_requests` is how many one
+    user may have under way. `answer_seconds` is how long a method may work when the client has sent all that
+    it sends (app.deadline). The request must have passed authentication: `scope["user"]` names the user.
     """
 
     def __init__(
@@ -66,10 +74,15 @@ class Dispatch:
         infinite_propfind: bool = False,
         offload: bool = False,
         hourly_deletions: int = 0,
+        user_requests: int = 256,
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._storages = storages
         self._deletions = Deletions(hourly_deletions)
+        self._shares = Shares(user_requests)
+        self._listings = Turns(_LISTINGS, "listings")
+        self._pages = Turns(_PAGES, "pages of collections")
+        self._said = Seldom()
         self._offload = offload
         self._infinite_propfind = infinite_propfind
         self._base = DavPath.parse(base.encode()).segments
@@ -78,21 +91,23 @@ class Dispatch:
         self._roots: dict[Storage, Root] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            async with Deadline(self._answer_seconds) as deadline:
-                answer = await self._answer(scope, receive, deadline)
-        except ClientGone:
-            raise
-        except Exception as error:
-            answer = self._refusal(scope, error)
-        await deliver(
-            answer,
-            head=scope["method"] == "HEAD",
-            receive=receive,
-            send=send,
-            patience=self._patience,
-            outlet=scope["extensions"].get(OUTLET) if "extensions" in scope else None,
-        )
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._shares.one_of(scope["user"]))
+                async with Deadline(self._answer_seconds) as deadline:
+                    answer = await self._answer(scope, receive, deadline)
+            except ClientGone:
+                raise
+            except Exception as error:
+                answer = self._refusal(scope, error)
+            await deliver(
+                answer,
+                head=scope["method"] == "HEAD",
+                receive=receive,
+                send=send,
+                patience=self._patience,
+                outlet=scope["extensions"].get(OUTLET) if "extensions" in scope else None,
+            )
 
     async def _answer(self, scope: Scope, receive: Receive, deadline: Deadline) -> Answer:
         method: str = scope["method"]
@@ -126,6 +141,8 @@ class Dispatch:
             infinite_propfind=self._infinite_propfind,
             deletions=self._deletions,
             offload=self._offload,
+            listings=self._listings,
+            pages=self._pages,
         )
         if b"if" in request.headers:
             await admit(request)
@@ -151,12 +168,18 @@ class Dispatch:
 
     def _refusal(self, scope: Scope, error: Exception) -> Answer:
         problem = problem_of(error)
-        if problem.status >= 500 and not isinstance(error, (RequestError, QuotaExceeded)):
+        if problem.status >= 500 and self._is_to_be_said(error):
             _log_failure(scope, error)
         answer = problem_answer(problem)
         if problem.status == 405 or scope["method"] == "OPTIONS":
             answer.headers += dav_headers(self._storages.abilities)
         return answer
+
+    def _is_to_be_said(self, error: Exception) -> bool:
+        if isinstance(error, (Overloaded, Busy)):
+            # An overload is said once, not as often as it happens.
+            return self._said.due()
+        return not isinstance(error, (RequestError, QuotaExceeded))
 
 
 def _log_failure(scope: Scope, error: Exception) -> None:
@@ -168,5 +191,7 @@ def _log_failure(scope: Scope, error: Exception) -> None:
             scope["method"],
             as_written(scope["raw_path"]),
         )
+    elif isinstance(error, Overloaded):
+        logger.warning("%s: %s; such requests are told to try again", scope["method"], error)
     else:
         logger.exception("%s failed in a way nobody foresaw; please report it", scope["method"])

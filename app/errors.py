@@ -87,6 +87,10 @@ class ClientTimeout(RequestError):
     """The client fell silent in the middle of its request."""
 
 
+class Overloaded(RequestError):
+    """More is asked for at once than can be done; the text is for the log."""
+
+
 class ClientGone(Exception):  # not an error of anybody's: it is how most downloads end
     """The client closed the connection before the request was answered."""
 
@@ -129,6 +133,7 @@ _PROBLEMS: Final[dict[type[Exception], Problem]] = {
     TooManyDeletions: Problem(403, ""),
     ForeignLock: Problem(403, "The lock is another user's."),
     OutOfTime: Problem(503, "The store takes too long now; please try again.", retry_after=_RETRY_SECONDS),
+    Overloaded: Problem(503, "Too much is asked for at once; please try again.", retry_after=_RETRY_SECONDS),
     ClientTimeout: Problem(408, "The request did not arrive in time."),
     storage.NotFound: Problem(404, "There is no such resource."),
     storage.ParentMissing: Problem(409, "The collection this would be a member of does not exist."),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 from functools import cache
 from itertools import filterfalse
@@ -42,7 +42,13 @@ def _template() -> Template:
 
 async def listing_answer(request: DavRequest) -> Answer:
     """Return a collection as a page of HTML, its collections first. Raises NotFound."""
-    listing = await request.storage.list(request.path)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(request.pages.one_of(request.user))
+        listing = await request.storage.list(request.path)
+        return _page(request, listing, stack.pop_all().aclose)
+
+
+def _page(request: DavRequest, listing: Listing, close: Callable[[], Awaitable[None]]) -> Answer:
     # Relative links, so that they hold behind any proxy; without a trailing slash the browser takes
     # the collection's own name for the document.
     own = "" if request.written.endswith("/") else f"./{quote_name(request.path.name)}/"
@@ -62,6 +68,7 @@ async def listing_answer(request: DavRequest) -> Answer:
             (b"referrer-policy", b"no-referrer"),
         ],
         stream=_gathered(stream),
+        close=close,
     )
 
 

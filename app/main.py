@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.access import AccessLog
 from app.auth import BasicAuth
 from app.client_address import ClientAddresses
+from app.connections import Connections
+from app.descriptors import connections_at_once
 from app.discard import DiscardBody
 from app.dispatch import Dispatch
 from app.logs import configure
@@ -44,6 +46,7 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
             settings.base_path,
             settings.client_timeout,
             infinite_propfind=settings.infinite_propfind,
+            user_requests=settings.user_requests,
             offload=settings.offload == "nginx",
             hourly_deletions=settings.hourly_deletions,
         )
@@ -78,8 +81,11 @@ class Application:
             configure(settings)
             async with opened(settings) as served:
                 scope["state"]["served"] = served
+                connections = Connections(connections_at_once(settings.connections), settings.client_timeout)
+                scope["state"]["connections"] = connections
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
+                connections.close()
         except (SettingsError, UsersFileError, StartError) as error:
             # What the operator can mend is said in one line; anything else comes with its traceback.
             await send({"type": "lifespan.startup.failed", "message": str(error)})

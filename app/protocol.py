@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.connections import Connections
 from app.cycle import Cycle
 from app.framing import framing_fault
 from app.outlet import OUTLET, Outlet
@@ -21,6 +24,19 @@ HEAD_BYTES: Final = 65536
 HEAD_FIELDS: Final = 100
 HEAD_SECONDS: Final = 30.0
 """Within which a request's head must be there, from the connection's beginning or the head's first byte."""
+
+
+PIPELINED: Final = 16
+"""How many requests may wait behind the one that is being answered; the connection ends with them."""
+WRITE_BYTES: Final = 16384
+"""So much of an answer may lie in this process, sent but not taken, before more of it is asked for."""
+UNSENT_BYTES: Final = 131072
+"""And so much in the kernel, beyond what is on its way."""
+_QUICK_SECONDS: Final = 0.05
+_QUICK_TIMES: Final = 2
+RETRY_SECONDS: Final = 5
+_LINGER_SECONDS: Final = 2.0
+_TOO_MANY: Final = "Too many connections at once; please try again."
 
 
 class Refused(ValueError):
@@ -55,6 +71,12 @@ class HttpProtocol(HttpToolsProtocol):
     _extensions: dict[str, Any]
     _is_deaf = False
     """Whether what still comes is of no interest."""
+    _paused = 0.0
+    """Since when the client is behind."""
+    _quick = 0
+    """How often in a row it was not behind for long."""
+    _is_open_handed = True
+    """Whether the kernel may take as much as it likes."""
     _refusal = (HTTPStatus.BAD_REQUEST, "This is not a request as HTTP/1.1 has them.")
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -69,11 +91,45 @@ class HttpProtocol(HttpToolsProtocol):
         if transport.get_extra_info("sslcontext") is None:
             self._outlet = Outlet(self.loop, transport, self.flow)
             self._extensions = {OUTLET: self._outlet}
-        self._expect_head()
+        transport.set_write_buffer_limits(high=WRITE_BYTES)
+        self._keep_little_unsent()
+        self._all: Connections | None = self.app_state.get("connections")
+        if self._all is not None and not self._all.admit(self):
+            self._turn_away(self._all)
+        else:
+            self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_there()
+        if self._all is not None:
+            self._all.leave(self)
         super().connection_lost(exc)
+
+    def _turn_away(self, connections: Connections) -> None:
+        """Say that there are too many; whoever does not read that soon is closed all the same."""
+        if connections.may_be_told():
+            self._is_deaf = True
+            self._write(HTTPStatus.SERVICE_UNAVAILABLE, _TOO_MANY, f"Retry-After: {RETRY_SECONDS}")
+            self.transport.write_eof()
+            self._timer = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.abort()
+
+    def unsent(self) -> int:
+        """Return how many bytes the client has not taken, as far as they are not in the kernel."""
+        return self.transport.get_write_buffer_size()
+
+    def cut(self) -> None:
+        """Break the connection, whatever is unsent."""
+        self.transport.abort()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn never keeps one open
+        """Let one who has said all, and still listens, have the answer: a client may half-close."""
+        if self._in_body or self.cycle is None or self.cycle.response_complete:
+            return False
+        # The last one that was asked for; uvicorn closes after it.
+        self.cycle.keep_alive = False
+        return True
 
     def _expect_head(self) -> None:
         if self._timer is None:
@@ -147,8 +203,13 @@ class HttpProtocol(HttpToolsProtocol):
         if fault is not None:
             self._refusal = fault
             raise Refused
+        if len(self.pipeline) >= PIPELINED:
+            self._refusal = _TOO_LARGE
+            raise Refused
         self._in_head, self._in_body = False, True
         self._head_is_there()
+        if self._all is not None:
+            self._all.busy(self)
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -166,6 +227,39 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_body = False
         super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        self._paused = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Let the kernel take more for a client that is quick, and but little for any other."""
+        if self.loop.time() - self._paused > _QUICK_SECONDS:
+            self._quick = 0
+            self._keep_little_unsent()
+        else:
+            self._quick += 1
+            if self._quick == _QUICK_TIMES:
+                self._set_most_unsent(0)
+                self._is_open_handed = True
+        super().resume_writing()
+
+    def _keep_little_unsent(self) -> None:
+        # Of what slow readers leave unsent the kernel would take megabytes each, and that is everybody's.
+        if self._is_open_handed:
+            self._is_open_handed = False
+            self._set_most_unsent(UNSENT_BYTES)
+
+    def _set_most_unsent(self, size: int) -> None:
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+            with suppress(OSError):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._all is not None and self.cycle.response_complete:
+            self._all.idle(self)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Ignore the wish for another protocol (RFC 9110 section 7.8), and listen to nothing after it.
@@ -191,6 +285,10 @@ class HttpProtocol(HttpToolsProtocol):
                 self.transport.close()
             self.cycle.keep_alive = False
             return
+        self._write(status, text)
+        self.transport.close()
+
+    def _write(self, status: HTTPStatus, text: str, *headers: str) -> None:
         body = f"{text}\n"
         # The parser has the method of the request before until it comes to the target.
         is_head = self._in_head and self.url and self.parser.get_method() == b"HEAD"
@@ -199,9 +297,9 @@ class HttpProtocol(HttpToolsProtocol):
             "Content-Type: text/plain; charset=utf-8",
             f"Content-Length: {len(body)}",
             "Connection: close",
+            *headers,
         )
         self.transport.write("\r\n".join((*head, "", "" if is_head else body)).encode())
-        self.transport.close()
 
 
 _TOO_LARGE: Final = (

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from starlette.types import Receive
 
 from app.conditions import Preconditions
+from app.crowd import Turns
 from app.deadline import Deadline
 from app.deletions import Deletions
 from app.errors import BodyTooLarge, ClientGone, ClientTimeout
@@ -41,6 +42,9 @@ class DavRequest:
     patience: float
     """How long to wait for more of the body, in seconds."""
     deadline: Deadline
+    listings: Turns = field(repr=False)
+    pages: Turns = field(repr=False)
+    """Who may list a collection now, and who may have one made into a page."""
     infinite_propfind: bool = False
     """Whether PROPFIND of infinite depth is allowed."""
     deletions: Deletions = field(default_factory=lambda: Deletions(0))

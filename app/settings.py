@@ -192,6 +192,20 @@ class Settings(BaseModel):
         description="Who sends the files: the server itself (`none`), or the nginx in front of it (`nginx`),"
         " which must then be set up as `docs/offload.md` says.",
     )
+    connections: int = Field(
+        default=4096,
+        ge=1,
+        le=1_000_000,
+        description="How many connections a worker keeps at once; each may need two open files. Beyond that,"
+        " one that waits for its next request gives way; where none does, who comes is told to try again.",
+    )
+    user_requests: int = Field(
+        default=256,
+        ge=1,
+        le=1_000_000,
+        description="How many requests of one user a worker answers at once; further ones are told to try"
+        " again.",
+    )
     client_timeout: float = Field(
         default=60,
         ge=0.1,

@@ -22,3 +22,13 @@ def _status(pid: int, name: str) -> int:
     status = require(Path(f"/proc/{pid}/status"), "/proc").read_text()
     (kib,) = re.findall(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)
     return int(kib) * 1024
+
+
+def reset_peak(pid: int) -> None:
+    """Let `peak` count from now on."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def descriptors(pid: int) -> int:
+    """Return how many files and sockets a process has open."""
+    return len(list(require(Path(f"/proc/{pid}/fd"), "/proc").iterdir()))

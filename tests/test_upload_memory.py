@@ -359,7 +359,7 @@ async def test_thirty_uploads_at_once_stay_below_the_ceiling_and_all_end(any_s3:
 
 
 @pytest.mark.parametrize("size", [3 * MIB, None], ids=["size-known", "size-unknown"])
-@pytest.mark.parametrize("sent", [100, MIB, 2 * MIB + 100], ids=["first-part", "boundary", "later-part"])
+@pytest.mark.parametrize("sent", [100_000, MIB, 2 * MIB + 100], ids=["first-part", "boundary", "later-part"])
 async def test_a_sender_that_is_too_slow_leaves_nothing(
     s3: StandIn, monkeypatch: pytest.MonkeyPatch, sent: int, size: int | None
 ) -> None:
@@ -385,11 +385,35 @@ async def test_a_sender_that_is_too_slow_leaves_nothing(
     assert taken(memory) == 0
 
 
+async def test_senders_that_trickle_their_first_bytes_take_no_memory_from_others(s3: StandIn) -> None:
+    memory = UploadMemory(int(1.2 * MIB))
+    goes_on = asyncio.Event()
+
+    async def trickling(size: int) -> AsyncIterator[bytes]:
+        yield bytes(10_000)
+        await goes_on.wait()
+        yield bytes(size - 10_000)
+
+    async with opened(s3, memory=memory) as storage:
+        sizes = [65536, MIB, 3 * MIB] * 10
+        slow = [
+            asyncio.create_task(storage.write(path(f"{number}.zip"), Body(trickling(size), size)))
+            for number, size in enumerate(sizes)
+        ]
+        await asyncio.sleep(0.05)
+        assert taken(memory) == 0
+        async with asyncio.timeout(5):
+            await put(storage, "f.zip", b"quick" * 1000)
+        goes_on.set()
+        await asyncio.gather(*slow)
+    assert [s3.bucket.objects[f"{number}.zip"].size for number in range(30)] == sizes
+
+
 async def test_a_sender_that_is_gone_while_it_waits_for_memory_leaves_nothing(s3: StandIn) -> None:
     memory = UploadMemory(int(1.2 * MIB))
     held = await memory.reserve(F, MIB)
     async with opened(s3, memory=memory) as storage:
-        upload = asyncio.create_task(storage.write(F, Body(chunks(b"never read"), 2 * MIB)))
+        upload = asyncio.create_task(storage.write(F, Body(chunks(bytes(100_000)), 2 * MIB)))
         await asyncio.sleep(0.05)
         upload.cancel()
         with pytest.raises(asyncio.CancelledError):

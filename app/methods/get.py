@@ -85,9 +85,11 @@ async def _file_answer(opened: Opened, *, ranged: bool) -> Answer:
         pouring = opened if isinstance(opened, Pouring) else None
         return Answer(status, headers, stream=opened.chunks(), pouring=pouring, close=opened.aclose)
     try:
-        return Answer(status, headers, b"".join([chunk async for chunk in opened.chunks()]))
-    finally:
+        body = b"".join([chunk async for chunk in opened.chunks()])
+    except BaseException:
         await opened.aclose()
+        raise
+    return Answer(status, headers, body, close=opened.aclose)
 
 
 def file_headers(entry: Entry, length: int) -> RawHeaders:

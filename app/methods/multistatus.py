@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from app.answer import NO_SNIFFING, Answer, RawHeaders
 
@@ -13,5 +13,7 @@ def multistatus_answer(body: bytes) -> Answer:
     return Answer(207, [*_HEADERS, (b"content-length", b"%d" % len(body))], body)
 
 
-def multistatus_stream(chunks: AsyncIterator[bytes]) -> Answer:
-    return Answer(207, list(_HEADERS), stream=chunks)
+def multistatus_stream(
+    chunks: AsyncIterator[bytes], close: Callable[[], Awaitable[None]] | None = None
+) -> Answer:
+    return Answer(207, list(_HEADERS), stream=chunks, close=close)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
+from typing import Final
 
 from app.answer import Answer
 from app.errors import InfiniteDepth
@@ -15,6 +16,9 @@ from app.props import Beside, asks_beside, asks_space, propstats
 from app.request import DavRequest
 from app.storage.base import Entry, Listing, NotACollection, Spacious
 from app.xml import MULTISTATUS_CLOSE, MULTISTATUS_OPEN, parse_propfind, response
+
+_TOGETHER: Final = 128
+"""So many entries are sent at a time: what a slow client has not taken stays in memory."""
 
 Properties = Callable[[Entry], str]
 
@@ -30,14 +34,18 @@ async def propfind(request: DavRequest) -> Answer:
     if wanted_depth is not Depth.ZERO and not request.path.is_surely_file:
         if wanted_depth is Depth.INFINITY and not request.infinite_propfind:
             return await _refuse_collection(request, properties)
-        try:
-            listing = await request.storage.list(request.path)
-        except NotACollection:
-            pass
-        else:
-            whole_tree = wanted_depth is Depth.INFINITY
-            return multistatus_stream(_tree(request, listing, properties, whole=whole_tree))
+        with suppress(NotACollection):
+            return await _list(request, properties, whole=wanted_depth is Depth.INFINITY)
     return _single(request, await request.storage.stat(request.path), properties)
+
+
+async def _list(request: DavRequest, properties: Properties, *, whole: bool) -> Answer:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(request.listings.one_of(request.user))
+        listing = await request.storage.list(request.path)
+        return multistatus_stream(
+            _tree(request, listing, properties, whole=whole), close=stack.pop_all().aclose
+        )
 
 
 async def _beside(request: DavRequest) -> Beside:
@@ -72,8 +80,9 @@ async def _tree(
         async with aclosing(listing.pages) as pages:
             async for page in pages:
                 members = [(_member_href(href, entry), entry) for entry in page]
-                if members:
-                    yield "".join(response(name, properties(entry)) for name, entry in members).encode()
+                for start in range(0, len(members), _TOGETHER):
+                    some = members[start : start + _TOGETHER]
+                    yield "".join(response(name, properties(entry)) for name, entry in some).encode()
                 if whole:
                     for name, entry in members:
                         if entry.is_collection:

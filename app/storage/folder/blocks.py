@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Final
 
 from app.path import DavPath
@@ -10,6 +11,12 @@ from app.storage.base import Body, Incomplete
 
 BLOCK_BYTES: Final = 1024 * 1024
 """So much of a body is gathered before a thread writes it; a smaller body is stored by one call."""
+
+SLOW_BYTES: Final = 64 * 1024
+"""So much of one that comes slowly."""
+
+_SLOW_SECONDS: Final = 1.0
+"""How long a block may take."""
 
 _PIECES: Final = 1024
 
@@ -30,8 +37,8 @@ class Blocks:
         Raises Incomplete, and whatever the body raises.
         """
         pieces: list[bytes] = []
-        end = self._received + BLOCK_BYTES
-        while self._received < end:
+        begun, began = self._received, monotonic()
+        while not self._is_enough(self._received - begun, began):
             try:
                 piece = await anext(self._chunks)
             except StopAsyncIteration:
@@ -45,6 +52,10 @@ class Blocks:
                 # A body in tiny chunks would otherwise take many times its size.
                 pieces = [b"".join(pieces)]
         return pieces
+
+    @staticmethod
+    def _is_enough(size: int, began: float) -> bool:
+        return size >= BLOCK_BYTES or (size >= SLOW_BYTES and monotonic() - began > _SLOW_SECONDS)
 
     def _end(self) -> None:
         self.ended = True

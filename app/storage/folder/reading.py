@@ -26,11 +26,7 @@ from app.storage.base import (
 )
 from app.storage.folder.root import Root, entry_of, etag_of, name_of
 from app.storage.folder.threads import Threads, in_thread
-
-FIRST_BYTES: Final = 256 * 1024
-"""So much is read by the call that opens the file; a smaller one is closed by it, too."""
-
-BLOCK_BYTES: Final = 512 * 1024
+from app.storage.read_ahead import ReadAhead, Reader
 
 POUR_BYTES: Final = 4 * 1024 * 1024
 """So much at most is sent by one call: others wait for the thread."""
@@ -58,16 +54,17 @@ _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class OpenFile:
-    """One range of a file (`app.storage.base.Opened`). `open` comes first; `close` may always come."""
+    """One range of a file (`app.storage.base.Opened`). `open` comes first; `aclose` may always come."""
 
     entry: Entry
     start: int
     stop: int
 
-    def __init__(self, root: Root, threads: Threads, path: DavPath) -> None:
+    def __init__(self, root: Root, threads: Threads, path: DavPath, ahead: ReadAhead) -> None:
         self._root = root
         self._threads = threads
         self._path = path
+        self._reader = Reader(ahead)
         self._file: int | None = None
         self._first = b""
         self._position = 0
@@ -76,8 +73,12 @@ class OpenFile:
         self._reading = Lock()
         self._closing = False
 
-    def open(self, wanted: ByteRange | None, expect: str | None) -> None:
-        """Open the file and read the beginning of the range. Blocks; raises StorageError."""
+    async def open(self, wanted: ByteRange | None, expect: str | None) -> None:
+        """Open the file and read the beginning of the range. Raises StorageError."""
+        await in_thread(self._threads, self._path, self._begin, wanted, expect, self._reader.next())
+
+    def _begin(self, wanted: ByteRange | None, expect: str | None, size: int) -> None:
+        """Open the file and read so many bytes; a file that is no longer is closed by this call, too."""
         with self._root.errors(self._path):
             self._file = self._open()
             status = os.fstat(self._file)
@@ -89,7 +90,7 @@ class OpenFile:
             self.start, self.stop = self._resolve(wanted)
             self._position = self.start
             if self.start < self.stop:
-                self._first = self._read(self.start, FIRST_BYTES)
+                self._first = self._read(self.start, size)
             if self.start + len(self._first) == self.stop:
                 self.close()
 
@@ -131,14 +132,19 @@ class OpenFile:
             raise Unavailable(self._path, "the file was changed while it was being read")
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the range in blocks of at most 512 KiB. Raises Unavailable if the file is not what it was."""
+        """Yield the range in blocks, larger ones for those who take them quickly.
+
+        Raises Unavailable if the file is not what it was.
+        """
         block, self._first = self._first, b""
         while block:
             self._position += len(block)
+            self._reader.give()
             yield block
             block = b""
             if self._position < self.stop:
-                block = await in_thread(self._threads, self._path, self._read, self._position, BLOCK_BYTES)
+                size = self._reader.next()
+                block = await in_thread(self._threads, self._path, self._read, self._position, size)
 
     @property
     def rest(self) -> int:
@@ -187,4 +193,5 @@ class OpenFile:
         return LocalFile(self._root.below_shared(self._path))
 
     async def aclose(self) -> None:
+        self._reader.close()
         self.close()

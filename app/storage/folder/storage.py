@@ -44,6 +44,7 @@ from app.storage.folder.threads import Threads, in_thread
 from app.storage.folder.transfer import carry_out
 from app.storage.folder.tree import Removal, remove
 from app.storage.folder.writes import Writes
+from app.storage.read_ahead import ReadAhead
 
 THREADS: Final = 16
 
@@ -63,13 +64,21 @@ class FolderStorage:
     """
 
     def __init__(
-        self, root: Path, threads: Threads, within: Root | None = None, *, in_place: bool = False
+        self,
+        root: Path,
+        threads: Threads,
+        within: Root | None = None,
+        *,
+        in_place: bool = False,
+        ahead: ReadAhead | None = None,
     ) -> None:
         """`within` is a folder that must be there before `root` may be made below it.
 
-        With `in_place` files are written where they belong; see app.storage.folder.in_place.
+        Several roots share `ahead`, what their readers may hold. With `in_place` files are written where
+        they belong; see app.storage.folder.in_place.
         """
         self._threads = threads
+        self._ahead = ahead or ReadAhead()
         self._root: Root
         self._writes: Writes
         if in_place:
@@ -107,11 +116,11 @@ class FolderStorage:
 
     async def open(self, path: DavPath, wanted: ByteRange | None = None, expect: str | None = None) -> Opened:
         self._check(path)
-        file = OpenFile(self._root, self._threads, path)
+        file = OpenFile(self._root, self._threads, path, self._ahead)
         try:
-            await in_thread(self._threads, path, file.open, wanted, expect)
+            await file.open(wanted, expect)
         except BaseException:
-            file.close()
+            await file.aclose()
             raise
         return file
 
@@ -223,6 +232,7 @@ class FolderStorages:
         self._template = str(Path(template).absolute())
         self._in_place = in_place
         self._threads = Threads(THREADS)
+        self._ahead = ReadAhead()
         self._storages: dict[str, FolderStorage] = {}
         fixed = Path(self._template.partition("{user}")[0] + "x").parent
         self._fixed = (MountedRoot if in_place else Root)(
@@ -253,7 +263,7 @@ class FolderStorages:
         if storage is None:
             folder = Path(self._template.replace("{user}", owner))
             within = self._fixed if self._is_per_user else None
-            storage = FolderStorage(folder, self._threads, within, in_place=self._in_place)
+            storage = FolderStorage(folder, self._threads, within, in_place=self._in_place, ahead=self._ahead)
             self._storages[owner] = storage
         return storage
 

@@ -27,8 +27,8 @@ from app.storage.folder.waits import hand_over_by
 P = ParamSpec("P")
 T = TypeVar("T")
 
-START_SECONDS: Final = 30.0
-"""How long a call waits for a free thread."""
+START_SECONDS: Final = 8.0
+"""How long a call waits for a free thread: Zotero on iOS gives up after 15."""
 
 _TOGETHER: Final = 16
 """So many calls at most wait for each other's changes before all are made durable."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
@@ -13,6 +16,7 @@ from app.byte_range import ByteRange
 from app.dates import parse_date
 from app.path import DavPath
 from app.storage.base import Changed, Entry, NotFound, RangeUnsatisfiable, SignedUrl, Unavailable
+from app.storage.read_ahead import LEAST, SLOW_SECONDS, ReadAhead, Reader
 from app.storage.s3.presigned import presigned
 from app.storage.s3.sender import Sender
 
@@ -29,50 +33,105 @@ _MUCH: Final = 65536
 """Bytes that make taking up again worth while."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where the object lies, and who reads it."""
+
+    sender: Sender
+    key: str
+    reader: Reader
+
+    async def get(
+        self, path: DavPath, headers: Mapping[str, str], *, insistent: bool = False
+    ) -> aiohttp.ClientResponse:
+        ahead = self.reader.granted or self.reader.next()
+        return await self.sender.stream(
+            path, self.key, headers, accept=(404, 412, 416), ahead=ahead, insistent=insistent
+        )
+
+
 class OpenedObject:
-    """One GetObject (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html)."""
+    """One GetObject (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html).
+
+    A reader who is slow holds no connection to S3: what it has not taken in time is let go of, and asked
+    for again in small ranges, as it takes them.
+    """
 
     def __init__(
-        self, sender: Sender, key: str, response: aiohttp.ClientResponse, entry: Entry, start: int, stop: int
+        self,
+        source: _Source,
+        response: aiohttp.ClientResponse,
+        entry: Entry,
+        start: int,
+        stop: int,
+        answered: int,
     ) -> None:
-        self._sender = sender
-        self._key = key
+        """What S3 sends now ends at `answered`, which may be before `stop`."""
+        self._source = source
         self._response = response
         self.entry = entry
         self.start = start
         self.stop = stop
+        self._answered = answered
+        self._is_parked = False
 
     async def chunks(self) -> AsyncIterator[bytes]:
         position, fruitless = self.start, 0
         taken_up = position
-        while True:
+        while position < self.stop:
+            chunk, reason = b"", "S3 sent fewer bytes than it announced"
             try:
-                async for chunk in self._response.content.iter_any():
-                    position += len(chunk)
-                    if position > self.stop:
-                        raise Unavailable(self.entry.path, "S3 sent more bytes than it announced")
-                    if position - taken_up >= _MUCH:
-                        fruitless = 0
-                    yield chunk
-                if position == self.stop:
-                    return
-                reason = "S3 sent fewer bytes than it announced"
+                chunk = await self._next(position)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 reason = f"S3 broke off: {error or type(error).__name__}"
+            if chunk:
+                position += len(chunk)
+                if position > self._answered:
+                    raise Unavailable(self.entry.path, "S3 sent more bytes than it announced")
+                if position - taken_up >= _MUCH:
+                    fruitless = 0
+                with self._giving():
+                    yield chunk
+                continue
             fruitless += 1
             if fruitless > _RESUMES:
                 raise Unavailable(self.entry.path, reason)
             logger.info("%s: %s; going on at byte %d", self.entry.path.href(), reason, position)
             taken_up = position
-            await self._resume(position)
+            await self._ask_from(position, insistent=True)
 
-    async def _resume(self, position: int) -> None:
+    async def _next(self, position: int) -> bytes:
+        """Return what comes next; nothing at the end of S3's answer."""
+        granted = self._source.reader.next()
+        if self._is_parked or position == self._answered:
+            await self._ask_from(position)
+        content = self._response.content
+        content.set_read_chunk_size(granted // 2)
+        return await (content.readany() if self._answered == self.stop else content.read())
+
+    @contextmanager
+    def _giving(self) -> Iterator[None]:
+        """Within this context the reader takes a chunk; when that lasts, let go of S3's answer."""
+        self._source.reader.give()
+        timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._park)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _park(self) -> None:
+        if not self._response.content.is_eof():
+            self._is_parked = True
+            self._response.close()
+
+    async def _ask_from(self, position: int, *, insistent: bool = False) -> None:
+        """Ask for the rest, or for as much of it as a slow reader may have. Raises Changed, Unavailable."""
         self._response.close()
-        headers = {"Range": f"bytes={position}-{self.stop - 1}", "If-Match": self.entry.etag or ""}
-        response = await self._sender.stream(
-            self.entry.path, self._key, headers, accept=(404, 412, 416), insistent=True
-        )
-        self._response = response
+        reader = self._source.reader
+        self._answered = min(position + reader.granted, self.stop) if reader.is_short else self.stop
+        headers = {"Range": f"bytes={position}-{self._answered - 1}", "If-Match": self.entry.etag or ""}
+        self._response = response = await self._source.get(self.entry.path, headers, insistent=insistent)
+        self._is_parked = False
         if response.status >= 300:
             raise Changed(self.entry.path, "the object was replaced while it was being read")
         spot = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
@@ -80,24 +139,45 @@ class OpenedObject:
             raise Unavailable(self.entry.path, "S3 did not go on where it was asked to")
 
     async def source(self) -> SignedUrl | None:
-        return await presigned(self._sender, self._key, self.entry, self._response.headers)
+        return await presigned(self._source.sender, self._source.key, self.entry, self._response.headers)
 
     async def aclose(self) -> None:
+        self._source.reader.close()
         # A connection whose body was read to its end is free for the next request, any other is closed.
         self._response.close()
 
 
 async def open_object(
-    sender: Sender, path: DavPath, key: str, wanted: ByteRange | None, expect: str | None
+    sender: Sender,
+    ahead: ReadAhead,
+    path: DavPath,
+    key: str,
+    wanted: ByteRange | None,
+    expect: str | None,
 ) -> OpenedObject:
     """Open one object. Raises NotFound, Changed, RangeUnsatisfiable."""
+    source = _Source(sender, key, Reader(ahead))
+    try:
+        return await _open(source, path, wanted, expect)
+    except BaseException:
+        source.reader.close()
+        raise
+
+
+async def _open(source: _Source, path: DavPath, wanted: ByteRange | None, expect: str | None) -> OpenedObject:
     headers = {} if expect is None else {"If-Match": expect}
     if wanted == _NOTHING:
-        return await _open_despite_range(sender, path, key, wanted, expect)
-    if wanted is not None:
-        first = "" if wanted.first is None else str(wanted.first)
-        headers["Range"] = f"bytes={first}-{'' if wanted.last is None else wanted.last}"
-    response = await sender.stream(path, key, headers, accept=(404, 412, 416))
+        return await _open_despite_range(source, path, wanted, expect)
+    source.reader.next()
+    asked = _asked(wanted, source.reader)
+    if asked is not None:
+        first = "" if asked.first is None else str(asked.first)
+        headers["Range"] = f"bytes={first}-{'' if asked.last is None else asked.last}"
+    response = await source.get(path, headers)
+    if response.status == 416 and wanted is None:  # an empty object has no beginning
+        response.close()
+        del headers["Range"]
+        response = await source.get(path, headers)
     if response.status == 404:
         raise NotFound(path)
     if response.status == 412:
@@ -105,25 +185,25 @@ async def open_object(
     is_empty = response.headers.get("Content-Length") == "0"
     if response.status == 416 or (wanted is not None and is_empty):
         response.close()
-        return await _open_despite_range(sender, path, key, wanted, expect)
+        return await _open_despite_range(source, path, wanted, expect)
     try:
-        return _opened(sender, path, key, response, ranged=wanted is not None)
+        return _opened(source, path, response, wanted)
     except BaseException:
         response.close()
         raise
 
 
 async def _open_despite_range(
-    sender: Sender, path: DavPath, key: str, wanted: ByteRange | None, expect: str | None
+    source: _Source, path: DavPath, wanted: ByteRange | None, expect: str | None
 ) -> OpenedObject:
     # The answer need not say how long the object is. Of an empty one most stores refuse any range,
     # others send the whole for any.
-    entry = await look_up(sender, path, key)
+    entry = await look_up(source.sender, path, source.key)
     if expect is not None and entry.etag != expect:
         raise Changed(path)
     size = entry.size
     if size == 0 and wanted is not None and wanted.first is None and wanted.last:
-        return await open_object(sender, path, key, None, expect)
+        return await _open(source, path, None, expect)
     raise RangeUnsatisfiable(path, size)
 
 
@@ -136,26 +216,39 @@ async def look_up(sender: Sender, path: DavPath, key: str) -> Entry:
         reply = await sender.call(path, "HEAD", key, accept=(404,))
         if reply.status != 404:
             return entry_of(path, reply.headers)
-        first = await sender.stream(path, key, {"Range": "bytes=0-0"}, accept=(404, 416))
+        first = await sender.stream(path, key, {"Range": "bytes=0-0"}, (404, 416), ahead=LEAST)
         first.close()
         if first.status == 404:
             raise NotFound(path)
     raise Unavailable(path, "S3 finds an object and then does not")
 
 
+def _asked(wanted: ByteRange | None, reader: Reader) -> ByteRange | None:
+    """Return what to ask S3 for at first: where memory is short, only the beginning of what is wanted."""
+    if not reader.is_short or (wanted is not None and wanted.first is None):
+        return wanted
+    first = 0 if wanted is None else wanted.first or 0
+    end = first + reader.granted - 1
+    return ByteRange(first, end if wanted is None or wanted.last is None else min(wanted.last, end))
+
+
 def _opened(
-    sender: Sender, path: DavPath, key: str, response: aiohttp.ClientResponse, *, ranged: bool
+    source: _Source, path: DavPath, response: aiohttp.ClientResponse, wanted: ByteRange | None
 ) -> OpenedObject:
     entry = entry_of(path, response.headers)
     if response.status != 206:
-        if ranged:
+        if wanted is not None:
             raise Unavailable(path, "S3 did not heed a range")
-        return OpenedObject(sender, key, response, entry, 0, entry.size)
+        return OpenedObject(source, response, entry, 0, entry.size, entry.size)
     spot = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if spot is None:
         raise Unavailable(path, "S3 sent a part of an object without saying which")
     first, last, size = map(int, spot.groups())
-    return OpenedObject(sender, key, response, entry._replace(size=size), first, last + 1)
+    stop = last + 1
+    if wanted is None or wanted.first is not None:
+        # Of a long range only the beginning may have been asked for.
+        stop = size if wanted is None or wanted.last is None else min(wanted.last + 1, size)
+    return OpenedObject(source, response, entry._replace(size=size), first, stop, last + 1)
 
 
 def entry_of(path: DavPath, headers: Mapping[str, str]) -> Entry:

@@ -69,6 +69,7 @@ class _Asked(NamedTuple):
     accept: Collection[int]
     proof: bytes
     insistent: bool
+    ahead: int = 2 * _PIECE
 
 
 class _Judgement(NamedTuple):
@@ -106,7 +107,6 @@ class Sender:
             skip_auto_headers=_UNWANTED_HEADERS,
             # Asking the environment anew for every request would cost more than signing it.
             trust_env=bool(urllib.request.getproxies()),
-            read_bufsize=_PIECE,
         )
 
     async def aclose(self) -> None:
@@ -171,10 +171,14 @@ class Sender:
         headers: Mapping[str, str],
         accept: Collection[int],
         *,
+        ahead: int,
         insistent: bool = False,
     ) -> aiohttp.ClientResponse:
-        """Send a GET and return the answer with its body unread; the caller closes it."""
-        asked = _Asked(path, "GET", key, "", headers, b"", accept, b"", insistent)
+        """Send a GET and return the answer with its body unread; the caller closes it.
+
+        Of the body about `ahead` bytes are taken from the store before they are asked for.
+        """
+        asked = _Asked(path, "GET", key, "", headers, b"", accept, b"", insistent, ahead)
         response, _, _ = await self._send(asked, self._silence, streamed=True)
         return response
 
@@ -224,7 +228,7 @@ class Sender:
     ) -> tuple[aiohttp.ClientResponse, bytes]:
         """Send a request once; return the answer and its body, which is not read if it is to be streamed."""
         url = f"{self.url(asked.key)}{'?' if asked.query else ''}{asked.query}"
-        response = await self._request(asked.method, url, asked.headers, asked.body, silence, soon)
+        response = await self._request(asked, url, silence, soon)
         if streamed and response.status < 300:
             return response, b""
         try:
@@ -254,11 +258,10 @@ class Sender:
             failure(asked.path, method, status, code, region), is_temporary(status, code), stale
         )
 
-    async def _request(
-        self, method: str, url: str, headers: Mapping[str, str], body: Payload, silence: float, soon: int
-    ) -> aiohttp.ClientResponse:
+    async def _request(self, asked: _Asked, url: str, silence: float, soon: int) -> aiohttp.ClientResponse:
+        method, body = asked.method, asked.body
         credentials = await self.connection.credentials()
-        sent = dict(headers)
+        sent = dict(asked.headers)
         if body or method in ("PUT", "POST"):
             sent["Content-Length"] = str(len(body))
         signed = self._signer.sign(method, url, sent, credentials)
@@ -269,6 +272,8 @@ class Sender:
             data=(_pieces(body) if len(body) > _PIECE else bytes(body)) if body else None,
             allow_redirects=False,
             timeout=_timeout(silence),
+            # aiohttp stops reading at twice of this.
+            read_bufsize=asked.ahead // 2,
             middlewares=(_once, partial(self._open_meanwhile, soon)) if soon else None,
         )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Final
 
 from app.path import DavPath
 from app.storage.base import Body, Incomplete
 from app.storage.upload_memory import Reservation
+
+BEGINNING_BYTES: Final = 65536
 
 
 class Source:
@@ -19,6 +22,23 @@ class Source:
         self._rest = b""
         self._count = 0
         self.ended = False
+
+    async def begin(self) -> None:
+        """Gather the first bytes, which a slow sender takes long for, before they take anybody's memory.
+
+        A connection holds as many anyway while its request waits. Raises Incomplete.
+        """
+        wanted = BEGINNING_BYTES if self._size is None else min(BEGINNING_BYTES, self._size)
+        gathered = bytearray()
+        while len(gathered) < wanted:
+            chunk = await self._next()
+            if self.ended:
+                break
+            if not gathered and len(chunk) >= wanted:
+                self._rest = chunk
+                return
+            gathered += chunk
+        self._rest = bytes(gathered)
 
     async def fill(self, space: Reservation) -> None:
         """Gather the next `space.size` bytes in it, or fewer at the end. Raises Incomplete."""

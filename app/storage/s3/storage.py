@@ -28,6 +28,7 @@ from app.storage.base import (
     Tally,
     Written,
 )
+from app.storage.read_ahead import ReadAhead
 from app.storage.remembered import Known, Remembered
 from app.storage.s3.copying import SLOWEST_COPY, Copier
 from app.storage.s3.deletion import delete_key, delete_tree
@@ -52,8 +53,9 @@ ABILITIES = Abilities(atomic_replace=True, server_side_copy=True, records=True)
 class S3Storage:
     """The resources whose keys begin with `prefix` (empty, or ending in a slash)."""
 
-    def __init__(self, sender: Sender, uploader: Uploader, prefix: str) -> None:
+    def __init__(self, sender: Sender, uploader: Uploader, prefix: str, ahead: ReadAhead) -> None:
         self._sender = sender
+        self._ahead = ahead
         self._uploader = uploader
         self._keys = Keys(prefix)
         self._copier = Copier(sender, self._keys)
@@ -136,7 +138,7 @@ class S3Storage:
             await self._stat_collection(path)
             raise IsACollection(path)
         try:
-            return await open_object(self._sender, path, self._keys.file(path), wanted, expect)
+            return await open_object(self._sender, self._ahead, path, self._keys.file(path), wanted, expect)
         except NotFound:
             if path.is_surely_file:
                 raise

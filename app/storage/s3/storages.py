@@ -9,6 +9,7 @@ from app.path import DavPath
 from app.place import USER, S3Place
 from app.settings import Settings
 from app.storage.base import Abilities, Busy, Denied, StartError, Unavailable
+from app.storage.read_ahead import ReadAhead
 from app.storage.s3.connection import connect_and_sign_in
 from app.storage.s3.listing import read_page
 from app.storage.s3.sender import Sender
@@ -30,6 +31,7 @@ class S3Storages:
             sender.spawn(Sweep(sender, prefix, sweep_age).run(), endless=True)
         self._uploader = uploader
         self._prefix = prefix
+        self._ahead = ReadAhead()
         self._roots: dict[str, S3Storage] = {}
 
     @classmethod
@@ -63,7 +65,7 @@ class S3Storages:
         prefix = self._prefix.replace(USER, user)
         root = self._roots.get(prefix)
         if root is None:
-            root = self._roots[prefix] = S3Storage(self._sender, self._uploader, prefix)
+            root = self._roots[prefix] = S3Storage(self._sender, self._uploader, prefix, self._ahead)
         return root
 
     async def aclose(self) -> None:

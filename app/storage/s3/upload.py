@@ -43,6 +43,7 @@ class Uploader:
         part_size = self.part_size
         if body.size is not None:
             part_size = part_size_for(path, body.size, part_size, self.memory.largest)
+        await source.begin()
         space = await self.memory.reserve(path, part_size if body.size is None else min(part_size, body.size))
         try:
             async with space.filling():
