@@ -17,6 +17,9 @@ from app.path import DavPath
 from app.storage.base import Unavailable
 from app.storage.s3.sender import Sender
 
+_READS: Final = 3
+"""How often a page is asked for that cannot be right."""
+
 _END: Final = b"</ListBucketResult>"
 _QUOTES: Final = {"&quot;": '"', "&#34;": '"', "&apos;": "'"}
 
@@ -71,14 +74,16 @@ async def read_page(
         f"prefix={quote(prefix, safe='-_.~', errors='surrogateescape')}",
         f"start-after={quote(after, safe='-_.~', errors='surrogateescape')}" if after else "",
     ]
-    reply = await sender.call(path, "GET", query="&".join(filter(None, query)), proof=_END, soon=soon)
-    try:
-        page = parse_page(reply.body)
-    except (BrokenPage, ValueError, IndexError) as error:
-        raise Unavailable(path, "S3 sent a listing that cannot be read") from error
-    if (token and page.token == token) or not _is_about(page, prefix):
-        raise Unavailable(path, "S3 sent another listing than it was asked for")
-    return page
+    for _ in range(_READS):
+        reply = await sender.call(path, "GET", query="&".join(filter(None, query)), proof=_END, soon=soon)
+        try:
+            page = parse_page(reply.body)
+        except (BrokenPage, ValueError, IndexError):
+            continue
+        # One that names itself as the next would never end.
+        if (page.token != token or not token) and _is_about(page, prefix):
+            return page
+    raise Unavailable(path, "S3 sends listings that cannot be read, or others than it was asked for")
 
 
 def _is_about(page: Page, prefix: str) -> bool:

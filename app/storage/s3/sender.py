@@ -243,9 +243,10 @@ class Sender:
         """Return None for an answer that the caller is waiting for, else what it means."""
         method, status = asked.method, response.status
         code = hidden_error(method, status, content)
-        if not code and (status < 300 or status in asked.accept):
-            if not is_foreign(method, status, response.headers, content, asked.proof):
-                return None
+        foreign = is_foreign(method, status, response.headers, content, asked.proof)
+        if not code and not foreign and (status < 300 or status in asked.accept):
+            return None
+        if not code and foreign:
             if streamed:
                 response.close()
             text = f"what answered {status} to {method} is no S3 service, or was cut off"
