@@ -40,10 +40,12 @@ class Outlet:
         is gone, and what `pour` raises.
         """
         cycle = self.cycle
-        if cycle is None or cycle.disconnected or self._transport.is_closing():
+        if cycle is None:
             raise ConnectionResetError
         async with asyncio.timeout(patience):
             await self._written()
+        if cycle.disconnected or self._transport.is_closing():
+            raise ConnectionResetError
         socket = os.dup(self._transport.get_extra_info("socket").fileno())
         try:
             sent = 0
@@ -61,11 +63,12 @@ class Outlet:
     async def _written(self) -> None:
         """Wait until the transport has nothing left, or it would come after what is poured."""
         if self._transport.get_write_buffer_size():
+            low, high = self._transport.get_write_buffer_limits()
             self._transport.set_write_buffer_limits(0)
             try:
                 await self._flow.drain()
             finally:
-                self._transport.set_write_buffer_limits()
+                self._transport.set_write_buffer_limits(high, low)
 
     async def _writable(self, socket: int) -> None:
         writable = self._loop.create_future()
