@@ -51,7 +51,7 @@ def _request(what: str, begin: Callable[[Scene], None]) -> Play:
         begin(scene)
         body = None if size is None else content(2, size)
         heard = ask(scene.wire, method, f"/{name}", body, header.format(scene.wire.authority))
-        stored = scene.store.read(name) if name else None
+        stored = scene.store.read(name) if name else old
         if method == "PUT":
             verdict = of_upload(heard, stored, old if name == FILE else None, body or b"")
             return Verdict(Kind.LEFTOVER, heard) if scene.store.leftovers() else verdict
@@ -88,13 +88,13 @@ def _pile(scene: Scene) -> Verdict:
     return worst([refusal(one) for one in heard])
 
 
-def _recovery(method: str) -> Play:
+def recovery(method: str, seconds: float) -> Play:
     """The store comes back while a client asks again and again; the first request after that counts."""
 
     def play(scene: Scene) -> Verdict:
         old, new = content(1, SMALL), content(2, SMALL)
         scene.store.keep(FILE, old)
-        until = time.monotonic() + _AWAY_SECONDS
+        until = time.monotonic() + seconds
         with scene.proxy.away(), ThreadPoolExecutor(16) as threads:
             while time.monotonic() < until:
                 threads.submit(get, scene)
@@ -126,7 +126,7 @@ ROWS: Final = (
         part=_PART,
         fault=f"The same, and {_AT_ONCE} ask at once",
         promise="each has its 503 within 12 s",
-        tests=("test_requests_do_not_pile_up_while_the_store_is_silent",),
+        tests=("test_a_request_is_given_up_when_its_time_is_over",),
         plays={"GET": _pile},
     ),
     Row(
@@ -135,7 +135,7 @@ ROWS: Final = (
         promise="the next request is as ever",
         tests=("test_the_first_request_after_the_store_is_back_succeeds",),
         accepts=MENDED,
-        plays={"GET": _recovery("GET"), "PUT": _recovery("PUT")},
+        plays={method: recovery(method, _AWAY_SECONDS) for method in ("GET", "PUT")},
     ),
     Row(
         part=_PART,

@@ -6,9 +6,9 @@ import http.client
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from scripts.bench.wire import Wire
@@ -32,6 +32,8 @@ class Heard:
     """Whether the body is as long as it was announced."""
     silent: bool = False
     """Whether the server said nothing more though the connection was open."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By lower-case name."""
 
 
 def ask(wire: Wire, method: str, path: str, body: bytes | None = None, headers: str = "") -> Heard:
@@ -82,7 +84,8 @@ def _body(response: http.client.HTTPResponse, seconds: float) -> Heard:
         body += broken.partial
     except (OSError, http.client.HTTPException):
         whole = False
-    return Heard(response.status, seconds, bytes(body), whole, silent)
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Heard(response.status, seconds, bytes(body), whole, silent, headers)
 
 
 @contextmanager

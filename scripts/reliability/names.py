@@ -29,7 +29,8 @@ def _is_success(heard: Heard) -> bool:
 
 
 def _destination(scene: Scene, name: str) -> str:
-    return f"Destination: http://{scene.wire.authority}/{name}\r\n"
+    # rclone overwrites only when it is told to.
+    return f"Destination: http://{scene.wire.authority}/{name}\r\nOverwrite: T\r\n"
 
 
 def _delete(*faults: Fault) -> Play:
@@ -92,6 +93,7 @@ def _damage(
 
 def _transfers(method: str, *, times: int) -> dict[str, Play]:
     faults: dict[str, Fault] = {
+        "no fault": Fault(),
         "copy reset": Close("PUT", header=_COPY, times=times),
         "copy error": Refuse("PUT", header=_COPY, times=times),
         "copy SlowDown": Refuse("PUT", header=_COPY, times=times, status=503, code="SlowDown"),

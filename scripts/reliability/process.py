@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from typing import Final
 
@@ -99,6 +100,26 @@ def _full_disk(*, over: bool) -> Play:
     return play
 
 
+def _over_quota(*, over: bool) -> Play:
+    """An upload is announced that cannot fit; nothing of its body is sent before the answer."""
+
+    def play(scene: Scene) -> Verdict:
+        old, new = content(1, _OLD_SIZE) if over else None, content(2, LARGE)
+        if old is not None:
+            scene.store.keep(FILE, old)
+        expect = scene.wire.head("PUT", f"/{FILE}", LARGE, "Expect: 100-continue\r\n")
+        with connected(scene.wire) as connection:
+            connection.sendall(expect)
+            if connection.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 100":
+                connection.sendall(new)
+            heard = listen(connection, "PUT")
+        if scene.store.read(FILE) != old:
+            return Verdict(Kind.UNLIMITED, heard)
+        return of_upload(heard, scene.store.read(FILE), old, new)
+
+    return play
+
+
 _OVER: Final = {"new": False, "over another": True}
 
 ROWS: Final = (
@@ -106,7 +127,7 @@ ROWS: Final = (
         part=_PART,
         fault=f"SIGKILL right after {_FILES} files were acknowledged; the server's own disk is gone",
         promise="all are in the bucket",
-        tests=("test_what_was_confirmed_survives_sigkill",),
+        tests=("test_a_server_that_is_killed_has_kept_its_promises",),
         accepts=MENDED,
         plays={"small": _killed_after(SMALL), "300 kB": _killed_after(300_000)},
     ),
@@ -114,7 +135,7 @@ ROWS: Final = (
         part=_PART,
         fault="The same, rclone with `--vfs-cache-mode writes`",
         promise="all are in the bucket",
-        tests=("test_what_was_confirmed_survives_sigkill",),
+        tests=("test_a_server_that_is_killed_has_kept_its_promises",),
         accepts=MENDED,
         flags=("--vfs-cache-mode", "writes"),
         plays={"small": _killed_after(SMALL), "300 kB": _killed_after(300_000)},
@@ -123,14 +144,14 @@ ROWS: Final = (
         part=_PART,
         fault="SIGKILL in the middle of an upload",
         promise="the old content or none",
-        tests=("test_what_was_confirmed_survives_sigkill",),
+        tests=("test_a_server_that_is_killed_has_kept_its_promises",),
         plays={name: _killed_within(over=over) for name, over in _OVER.items()},
     ),
     Row(
         part=_PART,
         fault="SIGTERM in the middle of an upload or a download",
         promise="it is finished first",
-        tests=("test_a_transfer_that_is_under_way_at_sigterm_is_finished",),
+        tests=("test_what_is_under_way_is_finished_and_nothing_new_begun",),
         accepts=MENDED,
         plays={f"upload, {name}": _told_to_stop(over=over) for name, over in _OVER.items()}
         | {"download": _told_to_stop_while_sending},
@@ -139,9 +160,22 @@ ROWS: Final = (
         part=_PART,
         fault="A folder on a disk that becomes full",
         promise="507, the old content or none, nothing left over",
-        tests=("test_a_full_disk_is_507_and_damages_nothing",),
+        tests=("test_on_a_full_disk_uploads_get_507_and_everything_stays_as_it_was",),
         on="disk",
         statuses=frozenset({507}),
         plays={name: _full_disk(over=over) for name, over in _OVER.items()},
+    ),
+    Row(
+        part=_PART,
+        fault="A user stores more than is allowed (rclone knows no quota)",
+        promise="507 before the body is read",
+        tests=(
+            "test_what_does_not_fit_is_refused_and_nothing_of_it_stored",
+            "test_only_the_difference_counts_of_what_is_overwritten",
+        ),
+        settings={"quota": "1MiB"},
+        accepts=frozenset({Kind.REFUSED}),
+        statuses=frozenset({507}),
+        plays={name: _over_quota(over=over) for name, over in _OVER.items()},
     ),
 )

@@ -77,6 +77,7 @@ ROWS: Final = (
         tests=("test_only_what_may_pass_is_tried_again",),
         accepts=MENDED,
         plays=_downloads(
+            no_fault=(),
             reset=(Close("GET"),),
             error=(Refuse("GET"),),
             SlowDown=(Refuse("GET", status=503, code="SlowDown", times=2),),

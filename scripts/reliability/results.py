@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from scripts.reliability.exchange import Heard
 from scripts.reliability.row import Row
+from scripts.reliability.rows import ROWS
 from scripts.reliability.verdict import Kind, Verdict
 
 BEGIN: Final = "<!-- what follows is written by python -m scripts.reliability -->\n"
@@ -44,6 +45,16 @@ class Result:
         return f"{self.status} in {self.seconds:g} s" if kind in _TIMED else kind.value
 
 
+def broken_by(server: str, results: Iterable[Result]) -> list[Result]:
+    """Return the results of a server that are not as was promised."""
+    rows = {row.fault: row for row in ROWS}
+    return [
+        result
+        for result in results
+        if result.server == server and not rows[result.fault].keeps(result.verdict)
+    ]
+
+
 def read(file: Path) -> list[Result]:
     return [Result(**fields) for fields in json.loads(file.read_text(encoding="utf-8"))]
 
@@ -53,10 +64,10 @@ def write(file: Path, results: Iterable[Result]) -> None:
     file.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
-def updated(old: Iterable[Result], new: Sequence[Result], rows: Iterable[Row]) -> list[Result]:
+def updated(old: Iterable[Result], new: Sequence[Result]) -> list[Result]:
     """Return the results in the order of the rows, the new ones in place of old ones; others are dropped."""
     found = {(result.fault, result.variant, result.server): result for result in (*old, *new)}
-    keys = {(row.fault, variant): None for row in rows for variant in row.plays}
+    keys = {(row.fault, variant): None for row in ROWS for variant in row.plays}
     return [
         result
         for fault, variant in keys
@@ -72,14 +83,14 @@ def inserted(page: str, written: str) -> str:
     return f"{before}{BEGIN}\n{written}\n{END}{after}"
 
 
-def markdown(results: Sequence[Result], rows: Sequence[Row], servers: dict[str, str]) -> str:
+def markdown(results: Sequence[Result], servers: Mapping[str, str]) -> str:
     """Return the counts and the tables; `servers` are the titles of their columns by their names."""
     found: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in results:
         found[result.fault, result.server].append(result)
-    lines = [*_counts(found, rows, servers)]
+    lines = [_count(server, title, results) for server, title in servers.items()]
     part = ""
-    for row in rows:
+    for row in ROWS:
         if row.part != part:
             part = row.part
             lines += ["", f"### {part}", "", _line("fault", "promise", "shown by", *servers.values())]
@@ -90,13 +101,10 @@ def markdown(results: Sequence[Result], rows: Sequence[Row], servers: dict[str, 
     return "\n".join([*lines, ""])
 
 
-def _counts(
-    found: dict[tuple[str, str], list[Result]], rows: Iterable[Row], servers: dict[str, str]
-) -> Iterator[str]:
-    for server, title in servers.items():
-        played = [(row, result) for row in rows for result in found[row.fault, server]]
-        broken = sum(not row.keeps(result.verdict) for row, result in played)
-        yield f"- {title}: {len(played)} cases; in {broken or 'none'} of them the promise is broken."
+def _count(server: str, title: str, results: Sequence[Result]) -> str:
+    played = sum(result.server == server for result in results)
+    broken = len(broken_by(server, results))
+    return f"- {title}: {played} cases; in {broken or 'none'} of them the promise is broken."
 
 
 def _cell(results: list[Result], row: Row) -> str:

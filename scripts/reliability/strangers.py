@@ -8,7 +8,7 @@ from typing import Final
 
 from scripts.bench.site import PASSWORD, USER
 from scripts.reliability.exchange import ask, send
-from scripts.reliability.row import FILE, SMALL, Row, content, get
+from scripts.reliability.row import FILE, SMALL, Play, Row, content, get
 from scripts.reliability.scene import Scene
 from scripts.reliability.verdict import MENDED, Kind, Verdict, of_download, refusal
 
@@ -41,12 +41,24 @@ def _large_head(scene: Scene) -> Verdict:
     return Verdict(Kind.UNLIMITED, heard) if 200 <= heard.status < 300 else refusal(heard)
 
 
+def _page(ending: str) -> Play:
+    def play(scene: Scene) -> Verdict:
+        body = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+        ask(scene.wire, "PUT", f"/page.{ending}", body)
+        heard = get(scene, f"page.{ending}")
+        policy = heard.headers.get("content-security-policy", "")
+        harmless = "sandbox" in policy and heard.headers.get("x-content-type-options") == "nosniff"
+        return of_download(heard, body) if harmless else Verdict(Kind.UNLIMITED, heard)
+
+    return play
+
+
 ROWS: Final = (
     Row(
         part=_PART,
         fault=f"{_GUESSES} wrong passwords in a row, from the owner's own address",
         promise="soon 429; the device that had signed in goes on",
-        tests=("test_too_many_failures_block_and_the_block_ends",),
+        tests=("test_a_guesser_is_told_429_and_the_user_is_not",),
         accepts=MENDED,
         plays={"one account": _guessing},
     ),
@@ -56,5 +68,13 @@ ROWS: Final = (
         promise="refused",
         tests=("test_a_head_that_is_too_long_is_refused",),
         plays={"one header": _large_head},
+    ),
+    Row(
+        part=_PART,
+        fault="A page with a script is uploaded and opened in a browser",
+        promise="it cannot act in our origin",
+        tests=("test_what_could_act_is_a_download_and_the_rest_is_shown_in_an_origin_of_its_own",),
+        accepts=MENDED,
+        plays={ending: _page(ending) for ending in ("html", "svg")},
     ),
 )

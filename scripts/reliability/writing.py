@@ -80,6 +80,7 @@ ROWS: Final = (
         accepts=MENDED,
         plays=_uploads(
             SMALL,
+            no_fault=(),
             before=Close("PUT"),
             within=Close("PUT", size=1000),
             after=Close("PUT", size=SMALL),
@@ -99,6 +100,7 @@ ROWS: Final = (
         accepts=MENDED,
         plays=_uploads(
             LARGE,
+            no_fault=(),
             before=Close("PUT", query="partNumber", skip=1),
             within=Close("PUT", query="partNumber", skip=1, size=100_000),
             error=Refuse("PUT", query="partNumber", skip=1),
