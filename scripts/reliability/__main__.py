@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Final
 
 import typer
@@ -64,6 +66,7 @@ def _write(results: list[Result]) -> None:
 def _play(rows: list[Row], variant: str, server: str, at_once: int) -> list[Result]:
     jobs = [job for job in jobs_of(rows, contenders(server)) if variant in job.variant]
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, _stop)
     _allow_many_connections()
     with tempfile.TemporaryDirectory(prefix="zotshelf-reliability-") as work, bucket(Path(work)) as made:
         stage = Stage(made, client_of(made), Path(work))
@@ -76,6 +79,12 @@ def _play(rows: list[Row], variant: str, server: str, at_once: int) -> list[Resu
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # called by signal with both
+    # Not at once, so that every program that was started is stopped.
+    _say("stopped by a signal")
+    sys.exit(128 + number)
 
 
 def _allow_many_connections() -> None:

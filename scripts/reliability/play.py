@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,7 +46,9 @@ def fill(stage: Stage, rows: Sequence[Row]) -> None:
 
 def play_all(stage: Stage, jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> Iterator[Result]:
     """Play all jobs and yield what came out, as it comes."""
-    with ThreadPoolExecutor(at_once) as threads:
+    with ThreadPoolExecutor(at_once) as threads, ExitStack() as ending:
+        # What has not begun when we are stopped is not to begin.
+        ending.callback(threads.shutdown, cancel_futures=True)
         waiting = {threads.submit(_played, stage, job, say): job for job in jobs}
         for number, done in enumerate(as_completed(waiting), 1):
             job = waiting[done]
