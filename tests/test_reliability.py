@@ -14,11 +14,11 @@ import pytest
 from botocore.credentials import ReadOnlyCredentials
 
 from scripts.bench.store import Bucket
-from scripts.reliability.__main__ import PAGE, RESULTS, SERVERS
+from scripts.reliability.__main__ import PAGE, RESULTS
 from scripts.reliability.away import recovery
 from scripts.reliability.exchange import Heard
 from scripts.reliability.listings import COLLECTION, LISTED
-from scripts.reliability.results import Result, broken_by, inserted, markdown, read
+from scripts.reliability.results import SERVERS, Result, broken_by, cases, inserted, markdown, read
 from scripts.reliability.row import Play, Row
 from scripts.reliability.rows import ROWS
 from scripts.reliability.scene import Contender, Stage, client_of, zotshelf
@@ -43,7 +43,7 @@ ZOTSHELF = Contender("zotshelf", sys.executable, zotshelf)
         pytest.param(Heard(200, 0, OLD[:5], silent=True), Kind.SILENT, id="silent-midway"),
         pytest.param(Heard(0, 60, silent=True), Kind.SILENT, id="silent"),
         pytest.param(Heard(0, 0), Kind.BROKEN, id="no-answer"),
-        pytest.param(Heard(404, 0, whole=True), Kind.WRONG_404, id="not-found"),
+        pytest.param(Heard(404, 13, whole=True), Kind.WRONG_404, id="not-found"),
         pytest.param(Heard(503, 11, whole=True), Kind.REFUSED, id="refused"),
         pytest.param(Heard(503, 13, whole=True), Kind.LATE, id="refused-late"),
     ],
@@ -76,11 +76,13 @@ def test_an_upload_is_judged_by_what_the_store_has(
 
 def test_the_page_shows_the_results_of_every_case_before_both_servers() -> None:
     results = read(RESULTS)
-    assert [(result.fault, result.variant, result.server) for result in results] == [
-        (row.fault, variant, server) for row in ROWS for variant in row.plays for server in SERVERS
-    ]
+    assert [(result.fault, result.variant, result.server) for result in results] == list(cases())
     page = PAGE.read_text(encoding="utf-8")
-    assert page == inserted(page, markdown(results, SERVERS))
+    assert page == inserted(page, markdown(results))
+
+
+def test_no_two_rows_have_the_same_fault() -> None:
+    assert len({row.fault for row in ROWS}) == len(ROWS)
 
 
 def test_the_page_shows_no_promise_that_this_server_breaks() -> None:
@@ -95,7 +97,7 @@ def test_a_broken_promise_is_shown_in_bold() -> None:
         Result(row.fault, variant, "rclone", Kind.LATE.name, 500, 22.4),
     ]
     assert [result.server for server in SERVERS for result in broken_by(server, results)] == ["rclone"]
-    page = markdown(results, SERVERS)
+    page = markdown(results)
     assert "| 1 × kept | 1 × **500 in 22 s** |" in page
     assert "- rclone 1.60: 1 cases; in 1 of them the promise is broken." in page
 

@@ -24,8 +24,6 @@ from scripts.reliability.scene import Contender, Stage, client_of, rclone, zotsh
 
 PAGE: Final = REPOSITORY / "docs" / "reliability.md"
 RESULTS: Final = REPOSITORY / "docs" / "reliability.json"
-SERVERS: Final = {"zotshelf": "zotshelf", "rclone": "rclone 1.60"}
-"""The titles of the table's columns by the names of the servers."""
 
 
 def contenders(only: str) -> list[Contender]:
@@ -60,7 +58,7 @@ def _write(results: list[Result]) -> None:
     kept = updated(old, results)
     write(RESULTS, kept)
     page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(inserted(page, markdown(kept, SERVERS)), encoding="utf-8")
+    PAGE.write_text(inserted(page, markdown(kept)), encoding="utf-8")
 
 
 def _play(rows: list[Row], variant: str, server: str, at_once: int) -> list[Result]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,9 @@ from scripts.reliability.verdict import Kind, Verdict
 
 BEGIN: Final = "<!-- what follows is written by python -m scripts.reliability -->\n"
 END: Final = "<!-- end of what is written -->\n"
+SERVERS: Final = {"zotshelf": "zotshelf", "rclone": "rclone 1.60"}
+"""The titles of the table's columns by the names of the servers."""
+
 _TIMED: Final = (Kind.REFUSED, Kind.LATE)
 
 
@@ -64,16 +67,18 @@ def write(file: Path, results: Iterable[Result]) -> None:
     file.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
+def cases() -> Iterator[tuple[str, str, str]]:
+    """Yield the fault, variant and server of all that there is to play, in the order of the table."""
+    for row in ROWS:
+        for variant in row.plays:
+            for server in SERVERS:
+                yield row.fault, variant, server
+
+
 def updated(old: Iterable[Result], new: Sequence[Result]) -> list[Result]:
-    """Return the results in the order of the rows, the new ones in place of old ones; others are dropped."""
+    """Return the results in the order of the table, the new ones in place of old ones."""
     found = {(result.fault, result.variant, result.server): result for result in (*old, *new)}
-    keys = {(row.fault, variant): None for row in ROWS for variant in row.plays}
-    return [
-        result
-        for fault, variant in keys
-        for (its_fault, its_variant, _), result in found.items()
-        if (its_fault, its_variant) == (fault, variant)
-    ]
+    return [found[case] for case in cases() if case in found]
 
 
 def inserted(page: str, written: str) -> str:
@@ -83,20 +88,20 @@ def inserted(page: str, written: str) -> str:
     return f"{before}{BEGIN}\n{written}\n{END}{after}"
 
 
-def markdown(results: Sequence[Result], servers: Mapping[str, str]) -> str:
-    """Return the counts and the tables; `servers` are the titles of their columns by their names."""
+def markdown(results: Sequence[Result]) -> str:
+    """Return the counts and the tables."""
     found: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in results:
         found[result.fault, result.server].append(result)
-    lines = [_count(server, title, results) for server, title in servers.items()]
+    lines = [_count(server, title, results) for server, title in SERVERS.items()]
     part = ""
     for row in ROWS:
         if row.part != part:
             part = row.part
-            lines += ["", f"### {part}", "", _line("fault", "promise", "shown by", *servers.values())]
-            lines.append(_line(*["---"] * (3 + len(servers))))
+            lines += ["", f"### {part}", "", _line("fault", "promise", "shown by", *SERVERS.values())]
+            lines.append(_line(*["---"] * (3 + len(SERVERS))))
         tests = "<br>".join(f"`{test}`" for test in row.tests)
-        cells = (_cell(found[row.fault, server], row) for server in servers)
+        cells = (_cell(found[row.fault, server], row) for server in SERVERS)
         lines.append(_line(row.fault, row.promise, tests, *cells))
     return "\n".join([*lines, ""])
 

@@ -58,9 +58,9 @@ def refusal(heard: Heard) -> Verdict:
         return Verdict(Kind.SILENT, heard)
     if heard.status == 0:
         return Verdict(Kind.BROKEN, heard)
-    if heard.seconds > LATEST:
-        return Verdict(Kind.LATE, heard)
-    return Verdict(Kind.WRONG_404 if heard.status == 404 else Kind.REFUSED, heard)
+    if heard.status == 404:
+        return Verdict(Kind.WRONG_404, heard)
+    return Verdict(Kind.LATE if heard.seconds > LATEST else Kind.REFUSED, heard)
 
 
 def of_content(found: bytes, *whole: bytes) -> Kind:

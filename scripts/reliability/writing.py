@@ -132,7 +132,7 @@ ROWS: Final = (
     ),
     Row(
         part=_PART,
-        fault="Any of these without end",
+        fault="Any of these without end, at a small or a large file",
         promise="503 within 12 s of the last byte; old or new content, nothing left over",
         tests=("test_a_store_that_fails_leaves_what_was_there",),
         plays=_uploads(
