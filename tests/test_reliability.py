@@ -15,7 +15,6 @@ from botocore.credentials import ReadOnlyCredentials
 
 from scripts.bench.store import Bucket
 from scripts.reliability.__main__ import PAGE, RESULTS
-from scripts.reliability.away import recovery
 from scripts.reliability.exchange import Heard
 from scripts.reliability.listings import COLLECTION, LISTED
 from scripts.reliability.results import SERVERS, Result, broken_by, cases, inserted, markdown, read
@@ -150,8 +149,3 @@ def test_a_file_that_was_overwritten_in_the_bucket_is_served_whole(stage: Stage,
 def test_a_listing_that_fails_once_is_whole(stage: Stage, variant: str) -> None:
     row = row_of("A page of the store's listing")
     assert kept(stage, row, row.plays[variant])
-
-
-@pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_the_first_request_after_the_store_is_back_succeeds(stage: Stage, method: str) -> None:
-    assert kept(stage, row_of("The store comes back"), recovery(method, 1))

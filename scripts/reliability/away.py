@@ -88,7 +88,7 @@ def _pile(scene: Scene) -> Verdict:
     return worst([refusal(one) for one in heard])
 
 
-def recovery(method: str, seconds: float) -> Play:
+def _recovery(method: str) -> Play:
     """The store comes back while a client asks again and again; the first request after that counts."""
 
     def play(scene: Scene) -> Verdict:
@@ -97,7 +97,7 @@ def recovery(method: str, seconds: float) -> Play:
         # Those who still wait for an answer then must not delay the one that counts.
         with ThreadPoolExecutor(_AT_ONCE) as threads:
             with scene.proxy.away():
-                until = time.monotonic() + seconds
+                until = time.monotonic() + _AWAY_SECONDS
                 while time.monotonic() < until:
                     threads.submit(get, scene)
                     time.sleep(0.5)
@@ -121,23 +121,26 @@ ROWS: Final = (
         part=_PART,
         fault="The store takes requests and says nothing",
         promise="503 within 12 s, nothing damaged",
-        tests=("test_a_request_is_given_up_when_its_time_is_over",),
+        tests=("test_what_takes_too_long_is_ended_and_begins_nothing_new",),
         plays=_all(Stall(times=ALWAYS)),
     ),
     Row(
         part=_PART,
         fault=f"The same, and {_AT_ONCE} ask at once",
         promise="each has its 503 within 12 s",
-        tests=("test_a_request_is_given_up_when_its_time_is_over",),
+        tests=(
+            "test_while_the_store_is_away_one_request_looks_and_nobody_else_waits",
+            "test_more_requests_than_may_wait_are_refused_as_overload",
+        ),
         plays={"GET": _pile},
     ),
     Row(
         part=_PART,
         fault=f"The store comes back after {_AWAY_SECONDS:.0f} s in which clients went on asking",
         promise="the next request is as ever",
-        tests=("test_the_first_request_after_the_store_is_back_succeeds",),
+        tests=("test_the_first_request_after_an_outage_succeeds",),
         accepts=MENDED,
-        plays={method: recovery(method, _AWAY_SECONDS) for method in ("GET", "PUT")},
+        plays={method: _recovery(method) for method in ("GET", "PUT")},
     ),
     Row(
         part=_PART,

@@ -177,7 +177,7 @@ ROWS: Final = (
         part=_PART,
         fault="MOVE and COPY of a file: the store's copy or deletion fails once",
         promise="asked again: 201 or 204",
-        tests=("test_only_what_may_pass_is_tried_again",),
+        tests=("test_whatever_the_store_does_the_answer_is_true",),
         accepts=MENDED,
         plays={
             f"{method} {name}": play

@@ -16,6 +16,9 @@ from scripts.reliability.writing import stored
 
 _PART: Final = "The server's process and disk"
 _FILES: Final = 20
+_SWEPT_SECONDS: Final = 75.0
+"""Servers that start together do not all sweep at once, but within a minute."""
+
 _OLD_SIZE: Final = 30_000
 
 
@@ -62,6 +65,18 @@ def _killed_within(*, over: bool) -> Play:
         return of_upload(heard, scene.store.read(FILE), old, new)
 
     return play
+
+
+def _swept(scene: Scene) -> Verdict:
+    heard, _, _ = _half_sent(scene, signal.SIGKILL, over=False)
+    scene.runner.kill()
+    scene.runner.restart()
+    deadline = time.monotonic() + _SWEPT_SECONDS
+    while scene.store.leftovers():
+        if time.monotonic() > deadline:
+            return Verdict(Kind.LEFTOVER, heard)
+        time.sleep(1)
+    return Verdict(Kind.KEPT, heard)
 
 
 def _told_to_stop(*, over: bool) -> Play:
@@ -146,6 +161,15 @@ ROWS: Final = (
         promise="the old content or none",
         tests=("test_a_server_that_is_killed_has_kept_its_promises",),
         plays={name: _killed_within(over=over) for name, over in _OVER.items()},
+    ),
+    Row(
+        part=_PART,
+        fault="SIGKILL in the middle of a large upload; parts of it are in the bucket",
+        promise="they are swept after a set age (here 2 s) once a server runs again",
+        tests=("test_only_what_nobody_has_worked_on_for_long_is_removed",),
+        accepts=MENDED,
+        settings={"sweep_age": "2"},
+        plays={"new": _swept},
     ),
     Row(
         part=_PART,
