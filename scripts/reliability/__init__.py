@@ -1,0 +1,1 @@
+"""This server and rclone before the same faults; `python -m scripts.reliability --help`."""
