@@ -21,6 +21,7 @@ _LATE: Final = {
     "user": "app.commands.user",
     "check": "app.commands.check",
     "stats": "app.commands.stats",
+    "copy": "app.commands.copy",
     "host": "app.host.command",
 }
 """Commands by the module whose `cli` they are, imported when they are needed: the server needs none of the
