@@ -50,9 +50,7 @@ def bar(kinds: Mapping[str, Share]) -> list[Segment]:
     parts = list(kinds.items())
     if len(parts) > COLOURS + 1:
         rest = [share for _, share in parts[COLOURS:]]
-        parts[COLOURS:] = [
-            ("others", Share(sum(one.number for one in rest), sum(one.size for one in rest)))
-        ]
+        parts[COLOURS:] = [("others", Share(sum(one.number for one in rest), sum(one.size for one in rest)))]
     total = sum(share.size for _, share in parts) or 1
     room = _WHOLE - _GAP * (len(parts) - 1) - _LEAST * len(parts)
     segments, start = [], 0

@@ -18,21 +18,27 @@ _NOT_KEPT: Final = (b"cache-control", b"no-store")
 
 _OF_PAGES: Final = (
     b"content-security-policy",
-    b"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    (
+        b"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
 )
 # Without `allow-same-origin` the origin is one that nobody has, and without `allow-scripts` nothing runs. The
 # sources are for the page that a browser makes around a picture or a film.
 _SANDBOX: Final = (
     b"content-security-policy",
-    b"sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; "
-    b"frame-ancestors 'none'",
+    (
+        b"sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; "
+        b"frame-ancestors 'none'"
+    ),
 )
 # Browsers show no PDF in a sandbox; what a PDF may do is for their viewers to say.
 _OF_PDF: Final = (
     b"content-security-policy",
-    b"default-src 'none'; object-src 'self'; plugin-types application/pdf; style-src 'unsafe-inline'; "
-    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    (
+        b"default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
 )
 _PDF: Final = "application/pdf"
 _SHOWN: Final = re.compile(

@@ -12,9 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.answer import Answer
 from app.pages.headers import page_headers, static_headers
-from app.path import is_nameable, quote_name
+from app.path import DavPath, is_nameable, quote_name
 from app.storage.base import NotFound
-from app.path import DavPath
 
 STATIC: Final = ("style.css", "copy.js", "icon.svg")
 

@@ -72,9 +72,9 @@ class SharedWork:
         self, name: Hashable, do: Callable[[Progress], Awaitable[T]]
     ) -> AsyncGenerator[Work[T], None]:
         """Take part in the work of that name, which begins with the first and breaks off with the last."""
-        work: Work[T] | None = self._running.get(name)
-        if work is None or work.is_over:
-            work = self._running[name] = Work(do)
+        running: Work[T] | None = self._running.get(name)
+        work = Work(do) if running is None or running.is_over else running
+        self._running[name] = work
         work.takers += 1
         try:
             yield work

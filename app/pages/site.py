@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
-
-import asyncio
 
 from starlette.types import Scope
 
@@ -109,9 +108,7 @@ class Site:
             case ("item", key, which, _name) if not visit.path.slash:
                 entry, members = await open_zip(visit.storage, _LIBRARY, key)
                 member = choose(entry, members, which)
-                return await member_answer(
-                    visit.storage, entry, member, head=visit.scope["method"] == "HEAD"
-                )
+                return await member_answer(visit.storage, entry, member, head=visit.scope["method"] == "HEAD")
         raise NotFound(visit.path)
 
     def _page(self, visit: _Visit, status: int, template: str, **values: Any) -> Answer:
@@ -152,7 +149,7 @@ class Site:
                 progress.waiting = False
                 return await do(visit.storage, progress)
 
-        async def stream() -> AsyncIterator[bytes]:
+        async def stream() -> AsyncGenerator[bytes, None]:
             whole = render("working.html", title=title, root=visit.root, user=visit.user, more=_MORE)
             begin, _, end = whole.partition(_MORE)
             yield begin.encode()

@@ -241,9 +241,7 @@ def test_a_snapshot_lists_its_files(server: Server, browser: httpx.Client, user:
     assert {answer.status_code for answer in answers} == {200}
 
 
-def test_a_view_costs_few_requests_and_the_next_one_only_the_listing(
-    tmp_path: Path, aws_keys: None
-) -> None:
+def test_a_view_costs_few_requests_and_the_next_one_only_the_listing(tmp_path: Path, aws_keys: None) -> None:
     with StandIn() as s3:
         for name, content in shown(40).items():
             s3.bucket.fill(f"u0/zotero/{name}", content=content)
@@ -252,12 +250,10 @@ def test_a_view_costs_few_requests_and_the_next_one_only_the_listing(
         with serving(store, tmp_path) as server:
 
             def asked(user: str, path: str) -> Counter[str]:
-                before = len(s3.operations())
-                answer = httpx.get(
-                    f"{server.url}{path}", auth=(user, PASSWORD), trust_env=False, timeout=60
-                )
+                s3.operations()
+                answer = httpx.get(f"{server.url}{path}", auth=(user, PASSWORD), trust_env=False, timeout=60)
                 assert answer.status_code == 200
-                return Counter(s3.operations()[before:])
+                return Counter(s3.operations())
 
             assert asked("u0", "/-/") == {"GET list-type": 1, "GET": 40}
             assert asked("u0", "/-/") == {"GET list-type": 1}
@@ -272,9 +268,10 @@ def test_pages_load_their_templates_only_when_one_is_asked_for(server: Server, t
     def has_jinja(pid: int) -> bool:
         return "markupsafe" in Path(f"/proc/{pid}/maps").read_text()
 
-    with serving(server.store, tmp_path) as other, httpx.Client(
-        base_url=other.url, auth=("u8", PASSWORD), trust_env=False
-    ) as client:
+    with (
+        serving(server.store, tmp_path) as other,
+        httpx.Client(base_url=other.url, auth=("u8", PASSWORD), trust_env=False) as client,
+    ):
         client.request("MKCOL", "/zotero/")
         client.request("PROPFIND", "/zotero/", headers={"Depth": "1"})
         assert not has_jinja(other.pid)
