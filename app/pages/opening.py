@@ -62,7 +62,11 @@ async def _some(pieces: AsyncIterator[bytes], count: int) -> AsyncIterator[bytes
 
 
 async def _chained(begin: list[bytes], pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    held = begin.pop() if begin else b""
     for piece in begin:
         yield piece
+    # Damage may show only at the end. Without its last bytes nobody takes the answer for whole.
     async for piece in pieces:
-        yield piece
+        yield held
+        held = piece
+    yield held

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from html import unescape
+from http.client import IncompleteRead
 from pathlib import Path
 
 import httpx
@@ -17,7 +20,7 @@ from tests.page_library import OLD, PAPER, PAPER_KEY, SNAPSHOT_KEY, shown, store
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.servers import PASSWORD, Server, serving
 from tests.stores import S3Store
-from tests.wire import basic, exchange
+from tests.wire import basic, connect, exchange, head
 
 FOLDER = pytest.mark.parametrize("server", ["folder"], indirect=True)
 
@@ -277,3 +280,35 @@ def test_pages_load_their_templates_only_when_one_is_asked_for(server: Server, t
         assert not has_jinja(other.pid)
         client.get("/-/")
         assert has_jinja(other.pid)
+
+
+@FOLDER
+def test_a_reader_who_leaves_lets_go_of_the_file(server: Server, user: str) -> None:
+    content = random.Random(1).randbytes(30_000_000)
+    made = zipped({"paper.pdf": content}, "paper.pdf")
+    fill(server.store, user, {"PAPER234.zip": made.zip, "PAPER234.prop": made.prop})
+
+    def is_open() -> bool:
+        found = []
+        for descriptor in Path(f"/proc/{server.pid}/fd").iterdir():
+            with suppress(OSError):
+                found.append(str(descriptor.readlink()))
+        return any(f"/{user}/" in name and name.endswith(".zip") for name in found)
+
+    with connect(server) as connection:
+        authorization = f"Authorization: {basic(user)}"
+        connection.sendall(head("GET", "/-/item/PAPER234/main/x", authorization))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+        assert is_open()
+    assert " cut" not in server.wait_for_line(f"{user} GET /-/item/")
+    assert not is_open()
+
+
+@FOLDER
+def test_damage_behind_the_beginning_breaks_the_answer_off(server: Server, user: str) -> None:
+    made = zipped({"paper.pdf": random.Random(2).randbytes(3_000_000)}, "paper.pdf")
+    damaged = bytearray(made.zip)
+    damaged[2_000_000:2_000_100] = bytes(100)
+    fill(server.store, user, {"PAPER234.zip": bytes(damaged), "PAPER234.prop": made.prop})
+    with pytest.raises(IncompleteRead):
+        exchange(server, "GET", "/-/item/PAPER234/main/x", f"Authorization: {basic(user)}")
