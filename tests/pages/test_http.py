@@ -42,9 +42,9 @@ def test_the_first_visit_says_how_to_start(browser: httpx.Client, user: str) -> 
 def test_a_library_is_shown_with_figures_kinds_and_decoded_names(
     server: Server, browser: httpx.Client, user: str
 ) -> None:
-    stored(server.store, user, shown())
+    stored(server.store, user, shown(20))
     text = unescape(browser.get("/-/").text)
-    assert "<b>24</b> attachments" in text
+    assert "<b>20</b> attachments" in text
     assert PAPER in text
     assert OLD in text
     assert "%ZB64" not in text
@@ -219,6 +219,7 @@ def test_an_address_that_is_none_is_not_repeated(browser: httpx.Client) -> None:
     assert 'id="url"' not in text
 
 
+@FOLDER
 def test_a_proxy_that_is_not_trusted_says_nothing_and_the_base_path_is_named(
     server: Server, tmp_path: Path
 ) -> None:
@@ -267,6 +268,7 @@ def test_a_view_costs_few_requests_and_the_next_one_only_the_listing(tmp_path: P
             assert asked("u1", "/-/check") == {"GET list-type": 2, "GET": 700}
 
 
+@FOLDER
 def test_pages_load_their_templates_only_when_one_is_asked_for(server: Server, tmp_path: Path) -> None:
     def has_jinja(pid: int) -> bool:
         return "markupsafe" in Path(f"/proc/{pid}/maps").read_text()
