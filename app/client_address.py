@@ -37,6 +37,12 @@ class ClientAddresses:
             forwarded = forwarded[-_FORWARDED_BYTES:].partition(b",")[2]
         return self._of(client[0] if client else "", forwarded)
 
+    def is_proxied(self, scope: Scope) -> bool:
+        """Tell whether the request comes from a proxy that is believed."""
+        client = scope.get("client")
+        peer = parse_address(client[0] if client else "")
+        return peer is None or self._is_proxy(peer)
+
     def _find(self, peer: str, forwarded: bytes) -> str:
         """Go back from proxy to proxy as far as they are trusted; what comes before may be made up."""
         found = parse_address(peer)

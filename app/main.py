@@ -19,6 +19,7 @@ from app.discard import DiscardBody
 from app.dispatch import Dispatch
 from app.logs import configure
 from app.methods.options import dav_classes
+from app.pages.door import Pages
 from app.settings import Settings, SettingsError
 from app.storage.base import StartError
 from app.storage.metered import MeteredStorages
@@ -52,7 +53,9 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
         )
         addresses = ClientAddresses(settings.proxies)
         throttle = Throttle(settings.failed_sign_ins)
-        auth = BasicAuth(dispatch, users, dav_classes(storages.abilities), throttle, addresses)
+        pages = Pages(dispatch, storages, settings.base_path, settings.client_timeout, addresses)
+        stack.push_async_callback(pages.aclose)
+        auth = BasicAuth(pages, users, dav_classes(storages.abilities), throttle, addresses)
         stack.push_async_callback(auth.aclose)
         router = Router([Route("/-/health", _health)], redirect_slashes=False, default=auth)
         discard = DiscardBody(router, settings.discard_size, settings.discard_seconds)

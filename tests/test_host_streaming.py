@@ -211,10 +211,13 @@ def test_below_a_base_path_is_zotshelf_and_nothing_else_is(tmp_path: Path) -> No
         for target in ("/dav", "/dav/"):
             status, answer, _ = front.ask("OPTIONS", target)
             assert (status, answer.headers["DAV"][:1]) == (200, "1")
-        for target in ("/", "/davos/", "/zotero/a.zip", "/-/raw/file/u0/a.zip"):
+        for target in ("/", "/davos/", "/zotero/a.zip"):
             assert front.ask("GET", target)[0] == 404
             assert front.server.lines(f" {target} ") == []
         assert front.ask("GET", "/-/health")[2] == b"ok\n"
+        assert front.ask("GET", "/-/raw/file/u0/a.zip")[0] == 404
+        status, _, page = front.ask("GET", "/-/")
+        assert (status, b"<code>https</code>" in page, b"/dav</code>" in page) == (200, True, True)
 
 
 def test_a_snippet_serves_as_a_site_does(tmp_path: Path) -> None:

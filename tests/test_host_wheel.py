@@ -48,3 +48,11 @@ def test_a_wheel_writes_what_a_checkout_writes(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert files(tmp_path / "out") == files(written(tmp_path / "other", "--firewall", "--offload"))
+
+
+def test_a_wheel_has_the_pages(tmp_path: Path) -> None:
+    with zipfile.ZipFile(_wheel(tmp_path)) as wheel:
+        packed = {name for name in wheel.namelist() if name.startswith("app/pages/")}
+    folder = REPOSITORY / "app" / "pages"
+    kept = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert packed == {str(path.relative_to(REPOSITORY)) for path in kept}

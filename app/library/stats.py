@@ -83,7 +83,7 @@ async def stats(
     return Stats(
         len(contents.attachments),
         contents.size,
-        dict(sorted(_shares(found, lambda one: one.kind).items(), key=lambda item: -item[1].size)),
+        shares_of_kinds(found),
         dict(sorted(_shares(found, lambda one: month_of(one.entry)).items())),
         nlargest(top, found, key=lambda one: one.entry.size),
         nlargest(top, found, key=lambda one: one.entry.modified or 0),
@@ -123,6 +123,11 @@ def month_of(entry: Entry) -> str:
     return (
         "unknown" if entry.modified is None else datetime.fromtimestamp(entry.modified, UTC).strftime("%Y-%m")
     )
+
+
+def shares_of_kinds(found: list[Described]) -> dict[str, Share]:
+    """Add up attachments by kind, the largest share first."""
+    return dict(sorted(_shares(found, lambda one: one.kind).items(), key=lambda item: -item[1].size))
 
 
 def _shares(found: list[Described], group: Callable[[Described], str]) -> dict[str, Share]:

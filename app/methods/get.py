@@ -8,8 +8,8 @@ from app.dates import http_date
 from app.errors import PreconditionFailed, problem_of
 from app.headers import EntityTag, byte_range, if_range
 from app.listing import listing_answer
-from app.methods.protection import protection
 from app.offload import HandOver, open_or_hand_over
+from app.protection import protection
 from app.request import DavRequest
 from app.storage.base import Busy, Changed, Entry, IsACollection, Opened, Pouring, RangeUnsatisfiable
 

@@ -24,19 +24,24 @@ _SANDBOX: Final = (
     b"content-security-policy",
     b"sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'",
 )
-_PDF: Final = "application/pdf"
+PDF: Final = "application/pdf"
 _SHOWN: Final = re.compile(
     r"application/pdf|text/plain|(audio|video)/.+|image/(avif|bmp|gif|jpeg|png|tiff|vnd\.microsoft\.icon|webp)"
 )
 """What browsers show without obeying it; all else is offered as a download."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]+")
-_ATTR_CHARS: Final = "!#$&+^`|"  # RFC 8187 section 3.2.1, and what quote() leaves as it is anyway
+ATTR_CHARS: Final = "!#$&+^`|"  # RFC 8187 section 3.2.1, and what quote() leaves as it is anyway
+
+
+def is_shown(content_type: str) -> bool:
+    """Tell whether browsers show what is of this type without obeying it."""
+    return _SHOWN.fullmatch(content_type) is not None
 
 
 def protection(entry: Entry) -> RawHeaders:
     """Return the headers for a file's content."""
-    fixed, is_shown = _of_type(entry.content_type)
-    if is_shown:
+    fixed, shown = _of_type(entry.content_type)
+    if shown:
         return [*fixed]
     return [*fixed, (b"content-disposition", _attachment(entry.path.name))]
 
@@ -44,13 +49,13 @@ def protection(entry: Entry) -> RawHeaders:
 @cache
 def _of_type(content_type: str) -> tuple[RawHeaders, bool]:
     headers = [NO_SNIFFING, OWN_PAGES_ONLY]
-    if content_type != _PDF:  # which browsers refuse to show in a sandbox
+    if content_type != PDF:  # which browsers refuse to show in a sandbox
         headers.append(_SANDBOX)
-    return headers, _SHOWN.fullmatch(content_type) is not None
+    return headers, is_shown(content_type)
 
 
 def _attachment(name: str) -> bytes:
     """Return a Content-Disposition (RFC 6266) under which a browser saves a file by its name."""
     if _PLAIN.fullmatch(name):
         return b'attachment; filename="%s"' % name.encode()
-    return b"attachment; filename*=UTF-8''%s" % quote(name, safe=_ATTR_CHARS).encode()
+    return b"attachment; filename*=UTF-8''%s" % quote(name, safe=ATTR_CHARS).encode()
