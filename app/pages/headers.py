@@ -33,7 +33,13 @@ _SANDBOX: Final = (
     ),
 )
 # Browsers show no PDF in a sandbox; what a PDF may do is for their viewers to say.
-_OF
+_OF_PDF: Final = (
+    b"content-security-policy",
+    (
+        b"default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+)
 
 
 def page_headers() -> RawHeaders:
