@@ -40,11 +40,11 @@ class Outlet:
         is gone, and what `pour` raises.
         """
         cycle = self.cycle
-        if cycle is None:
+        if cycle is None or self._is_gone(cycle):
             raise ConnectionResetError
         async with asyncio.timeout(patience):
             await self._written()
-        if cycle.disconnected or self._transport.is_closing():
+        if self._is_gone(cycle):
             raise ConnectionResetError
         socket = os.dup(self._transport.get_extra_info("socket").fileno())
         try:
@@ -60,6 +60,9 @@ class Outlet:
         cycle.expected_content_length -= sent
         return sent
 
+    def _is_gone(self, cycle: RequestResponseCycle) -> bool:
+        return cycle.disconnected or self._transport.is_closing()
+
     async def _written(self) -> None:
         """Wait until the transport has nothing left, or it would come after what is poured."""
         if self._transport.get_write_buffer_size():
@@ -68,7 +71,8 @@ class Outlet:
             try:
                 await self._flow.drain()
             finally:
-                self._transport.set_write_buffer_limits(high, low)
+                if not self._transport.is_closing():
+                    self._transport.set_write_buffer_limits(high, low)
 
     async def _writable(self, socket: int) -> None:
         writable = self._loop.create_future()

@@ -17,11 +17,15 @@ _LINE = re.compile(r"^(\d+) +(.*)$")
 _RESUMED = re.compile(r"<\.\.\. \w+ resumed>")
 _CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+)")
 _PLACE = re.compile(r"-?\w+<(/[^>]*)>")
+_UPLOADS = re.compile(r"/\.zotshelf/uploads$")
+_ASIDE = re.compile(r"/\.zotshelf/uploads(/[0-9a-f]{32})?$")
+_REMOVED = re.compile(r'<(/[^>]*)>, "([^"]*)", AT_REMOVEDIR')
 _CONFIRMED = re.compile(r'"HTTP/1\.1 20[147]')
 
 _WRITES = {"write", "writev", "pwrite64", "pwritev", "ftruncate", "fallocate"}
 _SYNCS = {"fsync", "fdatasync"}
 _NAMING = {"mkdirat", "unlinkat", "renameat", "renameat2", "linkat", "symlinkat"}
+_REMOVING = {"unlinkat", "renameat", "renameat2"}
 _SENDING = {"write", "writev", "sendto", "sendmsg"}
 
 
@@ -64,8 +68,13 @@ class Disk:
         elif name in _WRITES:
             self.unsynced.add(places[0])
         elif name in _NAMING:
-            # Names of the server's own, of what is not there yet or no more, may be lost.
-            self.unsynced.update(place for place in places if not place.endswith("/.zotshelf/uploads"))
+            # Names of the server's own, of what is not there yet or no more, may be lost, and so may those of
+            # what was moved aside to be deleted.
+            own = _ASIDE if name in _REMOVING else _UPLOADS
+            self.unsynced.update(place for place in places if not own.search(place))
+            removed = _REMOVED.search(arguments)
+            if removed is not None:  # what was in a folder that is gone is of no interest
+                self.unsynced.discard(f"{removed[1]}/{removed[2]}")
 
 
 @pytest.fixture(scope="module")

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.dav import Dav, members, signed_in
 from tests.requirements import program, require
-from tests.servers import SERVE, Server, serving
+from tests.servers import Server, serving
 from tests.stores import FolderStore
-from tests.wire import connect
 
 DISK_BYTES = 16 * 2**20
-FILES = 64
-"""So many descriptors a process has that may have few."""
-
 CONTENT = bytes(range(256)) * 4096
 
 
@@ -100,17 +96,17 @@ def test_when_there_is_room_again_the_next_upload_succeeds(full: tuple[Server, D
 
 
 def test_without_descriptors_left_requests_get_503_and_nothing_is_damaged(tmp_path: Path) -> None:
-    limited = f"import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, ({FILES}, {FILES})); "
-    command = ("-c", f"{limited}runpy.run_module('app', run_name='__main__')", *SERVE[2:])
-    with serving(FolderStore(tmp_path / "data"), tmp_path, command) as server:
+    with serving(FolderStore(tmp_path / "data"), tmp_path) as server:
         with signed_in(server, server.new_user()) as dav:
             dav.put("file", CONTENT)
-            with ExitStack() as crowd:
-                while len(os.listdir(f"/proc/{server.pid}/fd")) < FILES:
-                    crowd.enter_context(connect(server))
-                answer = dav.send("PUT", "file", CONTENT[::-1])
-                assert answer.status_code == 503
-                assert answer.headers["retry-after"]
+            before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+            # The lowest numbers that are free are the first ones to be given.
+            taken = len(os.listdir(f"/proc/{server.pid}/fd"))
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (taken, before[1]))
+            answer = dav.send("PUT", "file", CONTENT[::-1])
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"]
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
             assert dav.get("file") == CONTENT
             dav.put("file", CONTENT[::-1])
             assert dav.get("file") == CONTENT[::-1]

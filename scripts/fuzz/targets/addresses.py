@@ -14,7 +14,13 @@ _PROXIES = (ipaddress.ip_network("::1"), ipaddress.ip_network("10.0.0.0/8"))
 
 def _of(peer: str, *lines: bytes) -> str:
     headers = [(b"x-forwarded-for", line) for line in lines]
-    return ClientAddresses(_PROXIES).of({"client": (peer, 1) if peer else None, "headers": headers})
+    addresses = ClientAddresses(_PROXIES)
+    scope = {"client": (peer, 1) if peer else None, "headers": headers}
+    found = addresses.of(scope)
+    # What an untrusted peer claims is never believed.
+    known = parse_address(peer)
+    assert addresses.is_proxied(scope) or known is None or found == str(known)
+    return found
 
 
 class Addresses(Target):
