@@ -1,0 +1,49 @@
+"""The examination: which steps there are, in which order, and what each needs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+from app.doctor import local, probe
+from app.doctor.step import Result, State, Step, take
+from app.place import FolderPlace
+from app.settings import Settings, SettingsError
+
+
+async def examine(user: str | None) -> AsyncIterator[Result]:
+    """Yield what each step about this machine and its storage finds; `user` is whose library is tried."""
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        yield Result("settings", State.FAILED, str(error), "mend the variable that is named")
+        yield Result("users file, storage, server", State.SKIPPED, "needs what failed above: settings")
+        return
+    yield Result("settings", State.OK, f"{settings.storage}, {settings.users_file}")
+    async for result in take(_steps(settings, user)):
+        yield result
+
+
+def _steps(settings: Settings, user: str | None) -> list[Step]:
+    return [
+        Step("users file", partial(local.users_file, settings)),
+        *_s3_steps(settings),
+        Step("storage", partial(probe.storage, settings, user), ("credentials", "endpoint")),
+        Step("listening", partial(local.listening, settings)),
+        Step("nginx", partial(local.nginx, settings)),
+    ]
+
+
+def _s3_steps(settings: Settings) -> list[Step]:
+    place = settings.place
+    if isinstance(place, FolderPlace):
+        return []
+    # A folder's server needs none of the memory that the SDK takes.
+    from app.doctor import s3
+
+    return [
+        Step("credentials", partial(s3.credentials, settings, place)),
+        Step("endpoint", partial(s3.endpoint, settings, place)),
+        Step("clock", partial(s3.clock, settings, place), ("endpoint",)),
+        Step("bucket", partial(s3.bucket, settings, place), ("credentials", "endpoint")),
+    ]
