@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -120,9 +119,9 @@ def test_what_is_no_bucket_is_refused(storage: str, said: str) -> None:
     assert said in ran.err
 
 
-ABORTS = {"ID": "x", "Status": "Enabled", "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
-EXPIRES = {"ID": "y", "Status": "Enabled", "NoncurrentVersionExpiration": {"NoncurrentDays": 400}}
-EVERYTHING: Mapping[str, Any] = {"Filter": {"Prefix": ""}}
+ABORTS: Rule = {"ID": "x", "Status": "Enabled", "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
+EXPIRES: Rule = {"ID": "y", "Status": "Enabled", "NoncurrentVersionExpiration": {"NoncurrentDays": 400}}
+EVERYTHING: Rule = {"Filter": {"Prefix": ""}}
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.command_line import Ran, zotshelf
 from tests.http_stand_in import answering
-from tests.servers import Server
-from tests.stores import S3Store
+from tests.servers import PASSWORD, Server, serving
+from tests.stores import FolderStore, S3Store, free_port
 
 
 def diagnosed(*options: str, **variables: str) -> tuple[Ran, dict[str, dict[str, str]]]:
@@ -156,3 +165,194 @@ def test_the_users_file_is_looked_at(content: str | None, mode: int, state: str,
         users.chmod(mode)
     _, found = diagnosed(ZOTSHELF_STORAGE=f"file:{tmp_path}/data", ZOTSHELF_USERS_FILE=str(users))
     assert found["users file"]["state"] == state
+
+
+@pytest.fixture(scope="module")
+def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for both families."""
+    folder = tmp_path_factory.mktemp("everywhere")
+    serve = ("-m", "app", "serve", "--host", "::", "--port", "0")
+    with serving(FolderStore(folder / "data"), folder, serve) as server:
+        yield server
+
+
+def test_a_server_for_both_families_is_found_to_be_one(everywhere: Server) -> None:
+    _, found = diagnosed(**{**of(everywhere), "ZOTSHELF_HOST": "::"})
+    assert found["listening"]["state"] == "ok"
+    assert "IPv6 and IPv4" in found["listening"]["text"]
+
+
+async def test_a_server_that_does_not_listen_on_ipv6_is_found(tmp_path: Path) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text="ok\n")
+
+    runner = web.ServerRunner(web.Server(answer, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        _, found = await asyncio.to_thread(
+            diagnosed,
+            ZOTSHELF_STORAGE=f"file:{tmp_path}/data",
+            ZOTSHELF_HOST="::",
+            ZOTSHELF_PORT=str(runner.addresses[0][1]),
+        )
+    finally:
+        await runner.cleanup()
+    assert found["listening"]["state"] == "failed"
+    assert "over IPv4 alone" in found["listening"]["text"]
+    assert "ZOTSHELF_HOST=::" in found["listening"]["mend"]
+
+
+def test_a_server_that_does_not_run_is_found(tmp_path: Path) -> None:
+    _, found = diagnosed(ZOTSHELF_STORAGE=f"file:{tmp_path}/data", ZOTSHELF_PORT=str(free_port()))
+    assert found["listening"]["state"] == "failed"
+    assert "zotshelf serve" in found["listening"]["mend"]
+
+
+def test_a_unix_socket_is_asked_too(tmp_path: Path) -> None:
+    where = tmp_path / "socket"
+    store = FolderStore(tmp_path / "data")
+    with serving(store, tmp_path, ("-m", "app", "serve"), socket=str(where)) as server:
+        _, found = diagnosed(**of(server), ZOTSHELF_SOCKET=str(where))
+        assert found["listening"]["state"] == "ok"
+    _, found = diagnosed(ZOTSHELF_STORAGE=f"file:{tmp_path}/data", ZOTSHELF_SOCKET=str(where))
+    assert found["listening"]["state"] == "failed"
+
+
+def verified(server: Server, url: str, user: str, tmp_path: Path, password: str = PASSWORD) -> list[Any]:
+    file = tmp_path / "password"
+    file.write_text(f"{password}\n", encoding="utf-8")
+    ran = zotshelf(
+        "doctor", "--json", "--url", url, "--user", user, "--password-file", str(file), **of(server)
+    )
+    assert password not in ran.out + ran.err
+    return [result for result in ran.json if result["step"].startswith(("verify", "public"))]
+
+
+@pytest.mark.parametrize(("host", "family"), [("[::1]", "IPv6"), ("127.0.0.1", "IPv4")])
+def test_zoteros_clients_are_followed(host: str, family: str, everywhere: Server, tmp_path: Path) -> None:
+    user, url = everywhere.new_user(), f"http://{host}:{everywhere.port}/"
+
+    def texts() -> list[str]:
+        found = verified(everywhere, url, user, tmp_path)
+        assert {result["state"] for result in found if result["step"] == f"verify over {family}"} == {"ok"}
+        return [result["text"] for result in found if result["step"] == f"verify over {family}"]
+
+    assert all("offers to create" in text for text in texts())
+    httpx.request("MKCOL", f"{url}zotero/", auth=(user, PASSWORD), trust_env=False).raise_for_status()
+    before = len(everywhere.lines("zotero-test-file.prop"))
+    assert texts() == ["desktop: verified", "iOS: verified", "Android: verified"]
+    # Three requests of each client, and on iOS each of them first without credentials.
+    assert len(everywhere.lines("zotero-test-file.prop")) == before + 12
+    assert isinstance(everywhere.store, FolderStore)
+    assert not list((everywhere.store.path / user / "zotero").iterdir())
+
+
+def test_an_address_without_ipv4_is_said_to_be_out_of_reach_for_some(
+    everywhere: Server, tmp_path: Path
+) -> None:
+    found = verified(everywhere, everywhere.url, everywhere.new_user(), tmp_path)
+    warning = next(result for result in found if result["state"] == "warning")
+    assert "IPv4 alone" in warning["text"]
+    assert "docs/ipv6-host.md" in warning["mend"]
+    assert [result["state"] for result in found if result["step"] == "verify over IPv4"] == ["skipped"]
+
+
+def test_a_wrong_password_is_said_to_be_one(everywhere: Server, tmp_path: Path) -> None:
+    found = verified(everywhere, everywhere.url, everywhere.new_user(), tmp_path, "no such word")
+    failed = [result for result in found if result["state"] == "failed"]
+    assert len(failed) == 3
+    assert all("password is wrong" in result["text"] for result in failed)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "said"),
+    [
+        pytest.param(200, {"DAV": "1"}, "without credentials is answered with 200", id="nobody is asked"),
+        pytest.param(301, {"Location": "https://other/"}, "type that address instead", id="sent on"),
+        pytest.param(401, {"WWW-Authenticate": "Digest"}, "not asked for Basic", id="another scheme"),
+    ],
+)
+async def test_what_no_client_gets_through_is_found(
+    status: int, headers: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=status, headers=headers)
+
+    async with answering(answer) as port:
+        options = ("--url", f"http://[::1]:{port}", "--user", "ann")
+        ran = await asyncio.to_thread(zotshelf, "doctor", "--json", *options, typed="secret\n")
+    failed = [result for result in ran.json if result["step"] == "verify over IPv6"]
+    assert [result["state"] for result in failed] == ["failed"] * 3
+    assert all(said in result["text"] for result in failed)
+
+
+@pytest.mark.parametrize(
+    ("days", "name", "state", "said"),
+    [
+        pytest.param(90, "::1", "ok", "good for 90 days", id="sound"),
+        pytest.param(5, "::1", "warning", "should have been renewed", id="nearly over"),
+        pytest.param(-2, "::1", "failed", "expired", id="expired"),
+        pytest.param(90, "::2", "failed", "not valid for '::1'", id="another name"),
+    ],
+)
+async def test_the_certificate_is_looked_at(
+    days: int, name: str, state: str, said: str, tmp_path: Path
+) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response()
+
+    file = certificate(tmp_path, name, days)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(file)
+    async with answering(answer, tls=context) as port:
+        ran = await asyncio.to_thread(
+            zotshelf, "doctor", "--json", "--url", f"https://[::1]:{port}", SSL_CERT_FILE=str(file)
+        )
+    found = {result["step"]: result for result in ran.json}
+    assert found["certificate"]["state"] == state
+    assert said in found["certificate"]["text"]
+    assert found["verify over IPv6"]["state"] == "skipped"
+
+
+def certificate(folder: Path, name: str, days: int) -> Path:
+    """Write a certificate, signed by itself, that is good for so many more days, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=10))
+        .not_valid_after(now + timedelta(days=days, hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(name))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "tls.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        pytest.param(("--url", "dav.example.org"), "https://dav.example.org/", id="no scheme"),
+        pytest.param(
+            ("--url", "http://[::1]", "--user", "ann", "--password-file", "/is/not/there"),
+            "cannot be read",
+            id="no password file",
+        ),
+    ],
+)
+def test_what_was_typed_wrong_is_said_before_anything_is_tried(options: tuple[str, ...], said: str) -> None:
+    ran = zotshelf("doctor", *options)
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err

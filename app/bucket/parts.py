@@ -86,16 +86,18 @@ async def _settled(name: str, look: Look, bucket: Bucket, *, write: bool) -> Asp
             return Aspect(name, Outcome.LACKING, found.text)
         await found.change()
     except ClientError as error:
-        return _refused(name, error)
+        return _refused(name, error, bucket)
     except (BotoCoreError, OSError) as error:
         return Aspect(name, Outcome.FAILED, str(error))
     return Aspect(name, Outcome.CHANGED, found.text)
 
 
-def _refused(name: str, error: ClientError) -> Aspect:
+def _refused(name: str, error: ClientError, bucket: Bucket) -> Aspect:
     code, status = _code(error), error.response["ResponseMetadata"].get("HTTPStatusCode")
     said = f"{error.operation_name} was answered with {status} {code}"
-    if code in _NOT_SUPPORTED or status in _NOT_SUPPORTED_STATUSES:
+    # So does Ceph refuse what Amazon documents, AES256 by default for one.
+    is_foreign = code == "InvalidArgument" and not bucket.is_aws
+    if code in _NOT_SUPPORTED or status in _NOT_SUPPORTED_STATUSES or is_foreign:
         return Aspect(name, Outcome.UNSUPPORTED, said)
     if status == 403:
         return Aspect(name, Outcome.DENIED, said)

@@ -6,13 +6,28 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from app.doctor import local, probe
+from app.doctor.public import Address, public_steps
 from app.doctor.step import Result, State, Step, take
+from app.doctor.zotero import Account
 from app.place import FolderPlace
 from app.settings import Settings, SettingsError
 
 
-async def examine(user: str | None) -> AsyncIterator[Result]:
-    """Yield what each step about this machine and its storage finds; `user` is whose library is tried."""
+async def examine(
+    user: str | None, address: Address | None = None, account: Account | None = None
+) -> AsyncIterator[Result]:
+    """Yield what each step finds about this machine, its storage, and the public `address`.
+
+    `user` is whose library is tried, and `account` signs in at the address.
+    """
+    async for result in _examine_here(user):
+        yield result
+    if address is not None:
+        async for result in take(public_steps(address, account)):
+            yield result
+
+
+async def _examine_here(user: str | None) -> AsyncIterator[Result]:
     try:
         settings = Settings.load()
     except SettingsError as error:
