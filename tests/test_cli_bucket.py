@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from app.bucket.client import Bucket
 from app.bucket.lifecycle import Rule, with_ours
+from app.bucket.parts import Outcome, settle
 from app.bucket.policy import smallest_policy
 from app.place import S3Place
 from tests.command_line import zotshelf
@@ -164,3 +166,14 @@ def test_the_readme_has_the_policy_that_is_printed() -> None:
     found = re.search(r"```json\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
     assert found
     assert json.loads(found[1]) == smallest_policy(S3Place("my-bucket", "library/"))
+
+
+async def test_a_bucket_of_amazons_in_another_region_is_said_to_be_there() -> None:
+    class Client:
+        async def head_bucket(self, **_: str) -> dict[str, Any]:
+            return {"ResponseMetadata": {"HTTPHeaders": {"x-amz-bucket-region": "eu-west-3"}}}
+
+    bucket = Bucket(Client(), "my-bucket", "", region="us-east-1", is_aws=True)
+    (found,) = [aspect async for aspect in settle(bucket, days=None, write=True)]
+    assert found.outcome is Outcome.FAILED
+    assert "AWS_REGION=eu-west-3" in found.text

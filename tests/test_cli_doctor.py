@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -20,8 +21,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from app.doctor import ec2, local
+from app.settings import Settings
+from tests.certificates import write_program
 from tests.command_line import Ran, zotshelf
 from tests.http_stand_in import answering
+from tests.requirements import require
 from tests.servers import PASSWORD, Server, serving
 from tests.stores import FolderStore, S3Store, free_port
 
@@ -356,3 +361,87 @@ def test_what_was_typed_wrong_is_said_before_anything_is_tried(options: tuple[st
     ran = zotshelf("doctor", *options)
     assert (ran.code, ran.out) == (2, "")
     assert said in ran.err
+
+
+def test_without_json_each_step_is_a_line_and_what_to_type_another(tmp_path: Path) -> None:
+    ran = zotshelf("doctor", ZOTSHELF_STORAGE=f"file:{tmp_path}/data", ZOTSHELF_PORT=str(free_port()))
+    assert ran.code == 1
+    lines = ran.out.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("failed   listening"))
+    assert lines[at + 1].strip().startswith("→ zotshelf serve")
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "said"),
+    [
+        pytest.param("exit 0", "ok", "takes its configuration", id="good"),
+        pytest.param(
+            "echo 'nginx: [emerg] unknown directive in zotshelf.conf:3\nnginx: test failed' >&2; exit 1",
+            "failed",
+            "zotshelf.conf:3",
+            id="refused",
+        ),
+    ],
+)
+async def test_nginx_is_asked_about_its_configuration(
+    script: str, state: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require(os.geteuid() == 0, "the rights of root, with which nginx reads its keys")
+    write_program(tmp_path / "nginx", f"#!/bin/sh\n{script}\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("app.doctor.local._NGINX_FILE", tmp_path / "nginx")
+    (found,) = await local.nginx(Settings())
+    assert found.state == state
+    assert said in found.text
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [pytest.param(200, "ok", id="there"), pytest.param(403, "warning", id="off")]
+)
+async def test_the_metadata_service_is_asked_over_ipv6(status: int, state: str) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        asked = request.method == "PUT" and request.headers["X-aws-ec2-metadata-token-ttl-seconds"]
+        return web.Response(status=status if asked else 405)
+
+    async with answering(answer) as port:
+        (found,) = await ec2.metadata(f"http://[::1]:{port}")
+    assert found.state == state
+
+
+class _Clock(asyncio.DatagramProtocol):
+    """A time server whose clock goes wrong by `ahead` seconds."""
+
+    def __init__(self, ahead: float) -> None:
+        self._ahead = ahead
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        assert data[0] == 0x23
+        stamp = int((time.time() + 2_208_988_800 + self._ahead) * 2**32)
+        self._transport.sendto(b"\x24" + bytes(39) + stamp.to_bytes(8), addr)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "state"),
+    [
+        pytest.param(0, "ok", id="right"),
+        pytest.param(-90, "warning", id="wrong"),
+        pytest.param(5000, "failed", id="far off"),
+    ],
+)
+async def test_the_time_service_is_asked_over_ipv6(ahead: float, state: str) -> None:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: _Clock(ahead), local_addr=("::1", 0))
+    try:
+        (found,) = await ec2.time_service(("::1", transport.get_extra_info("sockname")[1]))
+    finally:
+        transport.close()
+    assert found.state == state
+
+
+async def test_a_time_service_that_is_away_is_a_warning() -> None:
+    (found,) = await ec2.time_service(("::1", free_port()))
+    assert found.state == "warning"
+    assert "chrony" in found.mend

@@ -46,6 +46,10 @@ class Found(NamedTuple):
     change: Callable[[], Awaitable[object]] | None = None
 
 
+class _Elsewhere(Exception):
+    """The bucket is in another region than the settings say."""
+
+
 Look: TypeAlias = Callable[[Bucket], Awaitable[Found]]
 
 
@@ -87,7 +91,7 @@ async def _settled(name: str, look: Look, bucket: Bucket, *, write: bool) -> Asp
         await found.change()
     except ClientError as error:
         return _refused(name, error, bucket)
-    except (BotoCoreError, OSError) as error:
+    except (BotoCoreError, OSError, _Elsewhere) as error:
         return Aspect(name, Outcome.FAILED, str(error))
     return Aspect(name, Outcome.CHANGED, found.text)
 
@@ -116,11 +120,10 @@ async def _existence(bucket: Bucket) -> Found:
             raise
         return Found(f"there is no bucket {bucket.name}: create it", partial(_create, bucket))
     region = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region") or bucket.region
-    return Found(f"{bucket.name} is in {region}" + ("" if region == bucket.region else _elsewhere(region)))
-
-
-def _elsewhere(region: str) -> str:
-    return f"; set AWS_REGION={region}, or every request takes a detour"
+    # What other stores call their region need not be what is signed for.
+    if bucket.is_aws and region != bucket.region:
+        raise _Elsewhere(f"{bucket.name} is in {region}, not in {bucket.region}: set AWS_REGION={region}")
+    return Found(f"{bucket.name} is in {region}")
 
 
 async def _create(bucket: Bucket) -> None:

@@ -54,9 +54,11 @@ def _s3_steps(settings: Settings) -> list[Step]:
     if isinstance(place, FolderPlace):
         return []
     # A folder's server needs none of the memory that the SDK takes.
-    from app.doctor import s3
+    from app.doctor import ec2, s3
 
+    own = [Step("metadata", ec2.metadata), Step("time service", ec2.time_service)] if ec2.is_ec2() else []
     return [
+        *own,
         Step("credentials", partial(s3.credentials, settings, place)),
         Step("endpoint", partial(s3.endpoint, settings, place)),
         Step("clock", partial(s3.clock, settings, place), ("endpoint",)),
