@@ -15,7 +15,7 @@ from app.bucket.client import Bucket
 from app.bucket.lifecycle import Rule, with_ours
 from app.bucket.parts import Outcome, settle
 from app.bucket.policy import smallest_policy
-from app.place import S3Place
+from app.place import S3Place, parse_place
 from tests.command_line import zotshelf
 from tests.http_stand_in import answering
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, StandIn
@@ -177,3 +177,20 @@ async def test_a_bucket_of_amazons_in_another_region_is_said_to_be_there() -> No
     (found,) = [aspect async for aspect in settle(bucket, days=None, write=True)]
     assert found.outcome is Outcome.FAILED
     assert "AWS_REGION=eu-west-3" in found.text
+
+
+@pytest.mark.parametrize(
+    ("storage", "region", "objects"),
+    [
+        pytest.param("s3://my-bucket", "eu-central-1", "arn:aws:s3:::my-bucket/*", id="no prefix"),
+        pytest.param("s3://my-bucket/{user}", "", "arn:aws:s3:::my-bucket/*", id="users at the top"),
+        pytest.param("s3://my-bucket/a/b{user}/c", "", "arn:aws:s3:::my-bucket/a/*", id="users below"),
+        pytest.param("s3://my-bucket/a", "cn-north-1", "arn:aws-cn:s3:::my-bucket/a/*", id="china"),
+    ],
+)
+def test_the_policy_reaches_every_user_and_no_further(storage: str, region: str, objects: str) -> None:
+    place = parse_place(storage)
+    assert isinstance(place, S3Place)
+    listing, changing = smallest_policy(place, region)["Statement"]
+    assert changing["Resource"] == objects
+    assert listing["Resource"] == objects.partition("/")[0]

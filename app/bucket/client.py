@@ -51,7 +51,8 @@ async def opened_bucket(settings: Settings, place: S3Place) -> AsyncIterator[Buc
 
 def common_prefix(place: S3Place) -> str:
     """Return the prefix that the keys of all users have in common, up to a slash."""
-    return place.prefix.partition(USER)[0].rpartition("/")[0] + "/" if "/" in place.prefix else ""
+    shared = place.prefix.partition(USER)[0]
+    return shared[: shared.rfind("/") + 1]
 
 
 def _config(settings: Settings, connection: Connection) -> AioConfig:

@@ -98,6 +98,8 @@ async def _health(url: str, connector: aiohttp.BaseConnector) -> str:
                 body = await response.content.read(64)
         except TimeoutError:
             return f"no answer within {_HEALTH_SECONDS:.0f} s"
+        except aiohttp.ClientConnectorError as error:
+            return error.strerror or str(error)
         except (aiohttp.ClientError, OSError) as error:
             return str(error)
     return "" if (response.status, body) == (200, b"ok\n") else "another program answers there"
