@@ -286,7 +286,9 @@ async def test_what_no_client_gets_through_is_found(
 
     async with answering(answer) as port:
         options = ("--url", f"http://[::1]:{port}", "--user", "ann")
-        ran = await asyncio.to_thread(zotshelf, "doctor", "--json", *options, typed="secret\n")
+        ran = await asyncio.to_thread(
+            zotshelf, "doctor", "--json", *options, typed="secret\n", ZOTSHELF_STORAGE=f"file:{tmp_path}/data"
+        )
     failed = [result for result in ran.json if result["step"] == "verify over IPv6"]
     assert [result["state"] for result in failed] == ["failed"] * 3
     assert all(said in result["text"] for result in failed)
@@ -312,7 +314,13 @@ async def test_the_certificate_is_looked_at(
     context.load_cert_chain(file)
     async with answering(answer, tls=context) as port:
         ran = await asyncio.to_thread(
-            zotshelf, "doctor", "--json", "--url", f"https://[::1]:{port}", SSL_CERT_FILE=str(file)
+            zotshelf,
+            "doctor",
+            "--json",
+            "--url",
+            f"https://[::1]:{port}",
+            SSL_CERT_FILE=str(file),
+            ZOTSHELF_STORAGE=f"file:{tmp_path}/data",
         )
     found = {result["step"]: result for result in ran.json}
     assert found["certificate"]["state"] == state
