@@ -19,6 +19,8 @@ EXIT_SETTING = 2
 
 _LATE: Final = {
     "user": "app.commands.user",
+    "bucket": "app.commands.bucket",
+    "doctor": "app.commands.doctor",
     "check": "app.commands.check",
     "stats": "app.commands.stats",
     "copy": "app.commands.copy",
