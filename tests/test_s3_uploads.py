@@ -20,7 +20,7 @@ from app.storage.base import (
 from app.storage.s3.multipart import MAX_PARTS, part_size_for
 from app.storage.s3.storage import S3Storage
 from app.storage.upload_memory import UploadMemory
-from tests.s3_faults import Altered, Close, Early, Fault, Lost, Refuse
+from tests.s3_faults import Altered, Close, Early, Fault, Hang, Lost, Refuse
 from tests.s3_opened import MIB, assert_holds, opened, taken
 from tests.s3_stand_in import StandIn
 from tests.storages import chunks, path, put
@@ -281,3 +281,15 @@ async def test_what_failed_for_a_moment_is_sent_again_byte_for_byte(
     assert written.created is True
     assert_holds(any_s3, content)
     assert any_s3.bucket.objects["f.zip"].etag == written.etag
+
+
+@pytest.mark.parametrize("part_size", [16 * MIB, 12 * MIB], ids=["whole", "in-parts"])
+async def test_a_store_that_stops_reading_is_left_and_sent_the_same_again(
+    any_s3: StandIn, part_size: int
+) -> None:
+    content = bytes(range(256)) * (16 * MIB // 256)  # more than the buffers of a connection hold
+    any_s3.fail(Hang("PUT", size=100_000))
+    memory = UploadMemory(64 * MIB)
+    async with opened(any_s3, part_size=part_size, memory=memory, silence=0.5) as storage, asyncio.timeout(9):
+        await put(storage, "f.zip", content)
+    assert_holds(any_s3, content)

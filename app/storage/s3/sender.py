@@ -7,7 +7,7 @@ import random
 import urllib.request
 from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import suppress
-from contextvars import Context
+from contextvars import Context, ContextVar
 from functools import cache, partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -40,11 +40,17 @@ _MORE_ATTEMPTS: Final = 5
 _LAST_SECONDS: Final = 5.0
 """How long what was spawned may go on when the sender is closed."""
 
-_PIECE: Final = 262144
+_PIECE: Final = 65536
+"""What a connection's buffer takes at once: what is longer may have to wait for the store to read."""
+
+_AHEAD: Final = 524288
 _CONNECTIONS: Final = 2048
 _UNWANTED_HEADERS: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 Payload = bytes | bytearray | memoryview
+
+_transport: ContextVar[asyncio.Transport | None] = ContextVar("transport", default=None)
+"""What the request at hand is sent through."""
 
 
 class Reply(NamedTuple):
@@ -69,7 +75,7 @@ class _Asked(NamedTuple):
     accept: Collection[int]
     proof: bytes
     insistent: bool
-    ahead: int = 2 * _PIECE
+    ahead: int = _AHEAD
 
 
 class _Judgement(NamedTuple):
@@ -84,7 +90,7 @@ class _Judgement(NamedTuple):
 class Sender:
     """Sends to one bucket over one pool of connections; close it at the end.
 
-    `silence` is how many seconds the store may take for its first word, and between two.
+    `silence` is how many seconds the store may take for its first word, between two, and to read on.
     """
 
     def __init__(self, connection: Connection, silence: float = SILENCE_SECONDS) -> None:
@@ -97,7 +103,7 @@ class Sender:
         self._opening: set[asyncio.Task[None]] = set()
         self._spawned: set[asyncio.Task[None]] = set()
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_Connector(
                 limit=_CONNECTIONS,
                 ssl=connection.tls() if connection.base.startswith("https:") else False,
                 keepalive_timeout=15,
@@ -228,13 +234,20 @@ class Sender:
     ) -> tuple[aiohttp.ClientResponse, bytes]:
         """Send a request once; return the answer and its body, which is not read if it is to be streamed."""
         url = f"{self.url(asked.key)}{'?' if asked.query else ''}{asked.query}"
-        response = await self._request(asked, url, silence, soon)
-        if streamed and response.status < 300:
-            return response, b""
+        _transport.set(None)
         try:
-            return response, await response.read()
+            response = await self._request(asked, url, silence, soon)
+            if streamed and response.status < 300:
+                return response, b""
+            try:
+                return response, await response.read()
+            except BaseException:
+                response.close()
+                raise
         except BaseException:
-            response.close()
+            # One that is only closed would wait for a store that reads no more, and keep the rest of a part.
+            if transport := _transport.get():
+                transport.abort()
             raise
 
     def _judged(
@@ -266,17 +279,20 @@ class Sender:
         if body or method in ("PUT", "POST"):
             sent["Content-Length"] = str(len(body))
         signed = self._signer.sign(method, url, sent, credentials)
-        return await self._http.request(
-            method,
-            URL(url, encoded=True),
-            headers=signed,
-            data=(_pieces(body) if len(body) > _PIECE else bytes(body)) if body else None,
-            allow_redirects=False,
-            timeout=_timeout(silence),
-            # aiohttp stops reading at twice of this.
-            read_bufsize=asked.ahead // 2,
-            middlewares=(_once, partial(self._open_meanwhile, soon)) if soon else None,
-        )
+        # aiohttp watches over what it reads, not over what it writes.
+        async with asyncio.timeout(None) as watch:
+            pieces = _pieces(body, watch, silence) if len(body) > _PIECE else bytes(body)
+            return await self._http.request(
+                method,
+                URL(url, encoded=True),
+                headers=signed,
+                data=pieces or None,
+                allow_redirects=False,
+                timeout=_timeout(silence),
+                # aiohttp stops reading at twice of this.
+                read_bufsize=asked.ahead // 2,
+                middlewares=(_once, partial(self._open_meanwhile, soon)) if soon else None,
+            )
 
     async def _open_meanwhile(
         self, number: int, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -307,6 +323,17 @@ class Sender:
             await self.connection.credentials()
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Tells which transport a request has been given."""
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        _transport.set(connection.transport)
+        return connection
+
+
 @cache
 def _timeout(silence: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(
@@ -328,8 +355,16 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     return float(value) if value.isdecimal() else 0.0
 
 
-async def _pieces(body: Payload) -> AsyncIterator[memoryview]:
+async def _pieces(body: Payload, watch: asyncio.Timeout, silence: float) -> AsyncIterator[memoryview]:
     # Piece by piece, each awaited, so that the transport never copies a whole part into its buffer.
     view = memoryview(body)
     for start in range(0, len(view), _PIECE):
+        _expect_more(watch, silence)
         yield view[start : start + _PIECE]
+    _expect_more(watch, silence)
+
+
+def _expect_more(watch: asyncio.Timeout, silence: float) -> None:
+    # Where the answer has come before all was read, nothing is watched any more.
+    with suppress(RuntimeError):
+        watch.reschedule(asyncio.get_running_loop().time() + silence)
