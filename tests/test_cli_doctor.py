@@ -23,12 +23,13 @@ from cryptography.x509.oid import NameOID
 
 from app.doctor import ec2, local
 from app.settings import Settings
+from scripts.bench.processes import free_port
 from tests.certificates import write_program
 from tests.command_line import Ran, zotshelf
 from tests.http_stand_in import answering
 from tests.requirements import require
 from tests.servers import PASSWORD, Server, serving
-from tests.stores import FolderStore, S3Store, free_port
+from tests.stores import FolderStore, S3Store
 
 
 def diagnosed(*options: str, **variables: str) -> tuple[Ran, dict[str, dict[str, str]]]:
