@@ -7,7 +7,14 @@ from typing import Any, Final
 from app.bucket.client import common_prefix
 from app.place import S3Place
 
-OBJECT_ACTIONS: Final = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
+BUCKET_ACTIONS: Final = ("s3:ListBucket", "s3:ListBucketMultipartUploads")
+OBJECT_ACTIONS: Final = (
+    "s3:GetObject",
+    "s3:PutObject",
+    "s3:DeleteObject",
+    "s3:AbortMultipartUpload",
+    "s3:ListMultipartUploadParts",
+)
 
 # IAM user guide, 'Amazon resource names': regions elsewhere than in the ordinary partition.
 _PARTITIONS: Final = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"))
@@ -20,7 +27,7 @@ def smallest_policy(place: S3Place, region: str = "") -> dict[str, Any]:
     return {
         "Version": "2012-10-17",
         "Statement": [
-            {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket},
+            {"Effect": "Allow", "Action": list(BUCKET_ACTIONS), "Resource": bucket},
             {
                 "Effect": "Allow",
                 "Action": list(OBJECT_ACTIONS),
