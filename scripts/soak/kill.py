@@ -28,7 +28,7 @@ _LONGEST_SECONDS: Final = 0.8
 """The server works up to so long before it is killed."""
 
 _TELL_EVERY: Final = 20
-_MOST_UPLOADS: Final = 20
+_LOOK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Killing:
     clients: int
     seed: int
     workers: int = 1
+    sweep_seconds: float = 90.0
+    """How long it may take until all that is left has been swept; 0 does not look."""
 
 
 def kill_often(storage: Storage, folder: Path, options: Killing, say: Callable[[str], None]) -> Record:
@@ -56,7 +58,9 @@ def kill_often(storage: Storage, folder: Path, options: Killing, say: Callable[[
                 stack.callback(worker.close)
                 worker.begin()
             starts += _kill(server, workers, options, record, say)
-            _sweep(server, storage, workers, record)
+            record.notes.append(("unfinished uploads before the sweep", str(len(storage.litter()))))
+            if options.sweep_seconds:
+                _sweep(server, storage, workers, options.sweep_seconds, record)
     finally:
         code = server.stop()
     if code != 0:
@@ -136,20 +140,24 @@ def _work_and_die(
     return None if processes else server.start()
 
 
-def _sweep(server: ServerProcess, storage: Storage, workers: Sequence[Worker], record: Record) -> None:
+def _sweep(
+    server: ServerProcess, storage: Storage, workers: Sequence[Worker], seconds: float, record: Record
+) -> None:
     """Let what is left look old; the next server must remove it."""
-    record.notes.append(("unfinished uploads before the sweep", str(len(storage.litter()))))
     server.stop()
-    if not storage.age_litter():
-        server.start()
-        return
+    server.tell(storage.age_litter())
     server.start()
     for worker in workers:
         worker.verify(server.port)
-    for _ in range(_MOST_UPLOADS):
-        # Each upload sweeps a little.
-        if storage.litter():
+    end = time.monotonic() + seconds
+    while storage.litter() and time.monotonic() < end:
+        if storage.sweeps_with_uploads:
             for worker in workers:
                 worker.store_something()
+        else:
+            time.sleep(_LOOK_SECONDS)
+    # What was promised is there after the sweep, too.
+    for worker in workers:
+        worker.verify(server.port)
     for what in storage.litter():
         record.defect(LITTER, what)

@@ -54,6 +54,10 @@ class ServerProcess:
             raise AssertionError("the server does not run")
         return self._process.pid
 
+    def tell(self, variables: Mapping[str, str]) -> None:
+        """Give the servers that are started from now on these settings too."""
+        self._variables.update(variables)
+
     def start(self) -> float:
         """Start it and wait until it answers; return the seconds that took."""
         began = time.monotonic()

@@ -41,13 +41,16 @@ class Storage(ABC):
     def fail(self, share: float) -> None:
         """Let about this share of the requests meet a fault; 0 ends that."""
 
+    sweeps_with_uploads = True
+    """Whether each upload sweeps a little; otherwise the server does that on its own, once it has started."""
+
     @abstractmethod
     def litter(self) -> list[str]:
         """Name what unfinished work has left."""
 
-    def age_litter(self) -> bool:
-        """Let all that unfinished work has left look a day older; False where that cannot be."""
-        return False
+    @abstractmethod
+    def age_litter(self) -> Mapping[str, str]:
+        """Let all that unfinished work has left look old; return what the next server must be told for it."""
 
     @abstractmethod
     def faults(self) -> str:
@@ -71,11 +74,11 @@ class FailingFolder(Storage):
     def litter(self) -> list[str]:
         return [str(found) for found in self._data.glob("*/.zotshelf/uploads/*")]
 
-    def age_litter(self) -> bool:
+    def age_litter(self) -> Mapping[str, str]:
         old = time.time() - _A_DAY
         for found in self.litter():
             os.utime(found, (old, old))
-        return True
+        return {}
 
     def faults(self) -> str:
         return "EIO, ENOSPC, EDQUOT, EMFILE, ENFILE and ENOMEM out of system calls"
@@ -83,6 +86,7 @@ class FailingFolder(Storage):
 
 class FailingBucket(Storage):
     kinds_apart = True
+    sweeps_with_uploads = False
 
     def __init__(self, store: S3Store, proxy: FaultProxy) -> None:
         self._store = store
@@ -101,6 +105,9 @@ class FailingBucket(Storage):
     def litter(self) -> list[str]:
         uploads = self._store.client().list_multipart_uploads(Bucket=self._store.bucket)
         return [found["Key"] for found in uploads.get("Uploads", [])]
+
+    def age_litter(self) -> Mapping[str, str]:
+        return {"ZOTSHELF_SWEEP_AGE": "1"}
 
     def faults(self) -> str:
         return ", ".join(f"{name}: {count}" for name, count in sorted(self._proxy.hits.items()))
