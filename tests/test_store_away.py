@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 
 from scripts.bench.processes import free_port
+from tests.fault_proxy import FaultProxy
+from tests.s3_faults import ALWAYS, Stall
+from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.servers import PASSWORD, Server, serving
 from tests.stores import S3Store
 from tests.wire import check_answer
@@ -68,3 +74,25 @@ def test_the_log_says_what_is_wrong_without_a_traceback_or_a_secret(storeless: S
     assert "S3 could not be reached" in line
     assert "Traceback" not in errors
     assert "a-secret-key" not in errors
+
+
+def test_a_store_that_says_nothing_is_waited_for_no_longer_than_a_client_waits(
+    s3: StandIn, tmp_path: Path
+) -> None:
+    def ask(method: str, url: str, user: str) -> tuple[int, float]:
+        began = time.monotonic()
+        body = bytes(1000) if method == "PUT" else None
+        answer = httpx.request(method, url, content=body, auth=(user, PASSWORD), timeout=30, trust_env=False)
+        return answer.status_code, time.monotonic() - began
+
+    with FaultProxy(s3.url) as proxy:
+        store = S3Store("silent", proxy.url, ACCESS_KEY, SECRET_KEY, BUCKET)
+        with serving(store, tmp_path) as server, ThreadPoolExecutor() as threads:
+            user = server.new_user()
+            assert ask("PUT", f"{server.url}/old.zip", user)[0] == 201
+            proxy.fail(Stall(times=ALWAYS))
+            asked = [("GET", "old.zip"), ("PUT", "old.zip"), ("PUT", "new.zip")]
+            under_way = [threads.submit(ask, method, f"{server.url}/{name}", user) for method, name in asked]
+            answers = [one.result() for one in under_way]
+    assert [status for status, _ in answers] == [503, 503, 503]
+    assert max(seconds for _, seconds in answers) < 12

@@ -9,9 +9,14 @@ import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, ParamSpec
 
+import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from app.dispatch import Dispatch
 from app.storage.base import Body, Busy, StorageError, TooSlow, Written
+from app.storage.s3.storages import S3Storages
+from app.storage.s3.upload import Uploader
 from app.storage.upload_memory import SMALL_BYTES, WAIT_SECONDS, Reservation, UploadMemory
 from tests.s3_opened import MIB, assert_holds, opened, taken
 from tests.s3_stand_in import StandIn
@@ -444,3 +449,38 @@ async def test_an_upload_that_finds_no_memory_for_its_next_part_leaves_nothing(
     for one in held:
         one.release()
     assert taken(memory) == 0
+
+
+@pytest.mark.parametrize("others", [1, 2], ids=["within-the-body", "after-the-first-bytes"])
+async def test_who_waits_for_memory_is_answered_in_time_although_it_has_more_to_send(
+    s3: StandIn, others: int
+) -> None:
+    memory = UploadMemory(int(2.4 * MIB))
+    held = [await memory.reserve(F, MIB) for _ in range(others)]
+    queue: list[asyncio.Task[Reservation]] = []
+    sent: list[int] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        for number in range(400):
+            if number == 50:  # somebody else has waited for longer
+                queue.append(asyncio.create_task(memory.reserve(F, MIB)))
+            sent.append(number)
+            yield bytes(MIB // 100)
+
+    async with opened(s3, memory=memory) as storage:
+        sender = storage._sender
+        dispatch = Dispatch(S3Storages(sender, Uploader(sender, memory, MIB), ""), "", 10, answer_seconds=0.5)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await dispatch({**scope, "user": "ann"}, receive, send)
+
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://[::1]") as client:
+            headers = {"Content-Length": str(MIB // 100 * 400)}
+            answer = await client.put("/f.zip", content=body(), headers=headers)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert len(sent) < 200
+    for one in (*held, *[await task for task in queue]):
+        one.release()
+    assert taken(memory) == 0
+    assert_holds(s3, None)
