@@ -281,3 +281,14 @@ async def test_what_failed_for_a_moment_is_sent_again_byte_for_byte(
     assert written.created is True
     assert_holds(any_s3, content)
     assert any_s3.bucket.objects["f.zip"].etag == written.etag
+
+
+async def test_a_repeated_put_that_meets_another_file_is_not_taken_for_stored(
+    any_s3: StandIn, any_storage: S3Storage
+) -> None:
+    any_s3.bucket.fill("f.zip", content=OLD)
+    any_s3.fail(Close("PUT"))
+    written = await put(any_storage, "f.zip", SMALL)
+    assert written.created is False
+    assert_holds(any_s3, SMALL)
+    assert any_s3.bucket.objects["f.zip"].etag == written.etag
