@@ -10,7 +10,6 @@ from scripts.soak.kill import Killing, kill_often
 from scripts.soak.soak import Options, soak
 from scripts.soak.storage import storage
 
-
 LEAST_REQUESTS = 30
 """What even a busy machine does in that time; fewer would show nothing."""
 
