@@ -293,3 +293,14 @@ async def test_a_store_that_stops_reading_is_left_and_sent_the_same_again(
     async with opened(any_s3, part_size=part_size, memory=memory, silence=0.5) as storage, asyncio.timeout(9):
         await put(storage, "f.zip", content)
     assert_holds(any_s3, content)
+
+
+async def test_a_repeated_put_that_meets_another_file_is_not_taken_for_stored(
+    any_s3: StandIn, any_storage: S3Storage
+) -> None:
+    any_s3.bucket.fill("f.zip", content=OLD)
+    any_s3.fail(Close("PUT"))
+    written = await put(any_storage, "f.zip", SMALL)
+    assert written.created is False
+    assert_holds(any_s3, SMALL)
+    assert any_s3.bucket.objects["f.zip"].etag == written.etag
