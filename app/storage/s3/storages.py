@@ -12,6 +12,7 @@ from app.storage.base import Abilities, Busy, Denied, StartError, Unavailable
 from app.storage.read_ahead import ReadAhead
 from app.storage.s3.connection import connect_and_sign_in
 from app.storage.s3.listing import read_page
+from app.storage.s3.operations import Operations
 from app.storage.s3.sender import Sender
 from app.storage.s3.storage import ABILITIES, S3Storage
 from app.storage.s3.sweep import Sweep
@@ -42,8 +43,7 @@ class S3Storages:
         """
         sender = Sender(await connect_and_sign_in(settings, place))
         try:
-            prefix = place.prefix.partition(USER)[0]
-            await read_page(sender, DavPath(), prefix, delimiter=True, limit=1)
+            await cls._ask(sender, place.prefix)
         except Denied as error:
             await sender.aclose()
             raise StartError(str(error)) from error
@@ -56,6 +56,24 @@ class S3Storages:
         return cls(
             sender, Uploader(sender, memory, settings.upload_part_size), place.prefix, settings.sweep_age
         )
+
+    @property
+    def operations(self) -> Operations:
+        """What has been asked of the bucket."""
+        return self._sender.operations
+
+    @property
+    def upload_memory(self) -> UploadMemory:
+        """The memory that all uploads share."""
+        return self._uploader.memory
+
+    async def probe(self) -> None:
+        await self._ask(self._sender, self._prefix)
+
+    @staticmethod
+    async def _ask(sender: Sender, prefix: str) -> None:
+        """Ask for the first of what is in the bucket."""
+        await read_page(sender, DavPath(), prefix.partition(USER)[0], delimiter=True, limit=1)
 
     @property
     def abilities(self) -> Abilities:
