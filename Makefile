@@ -23,7 +23,7 @@ test: .venv/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile
 
 bench: .venv/test.stamp
 	@exec $(BIN)/python -m scripts.bench $(BENCH)

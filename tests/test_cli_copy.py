@@ -136,7 +136,8 @@ def test_a_copy_that_is_killed_goes_on_where_it_was(
     fill(origin, "ann", files)
     addresses = (f"file:{origin.path}/ann", _address(store, user))
     with subprocess.Popen(
-        [sys.executable, "-m", "app", "copy", *addresses],
+        # Slowly, so that it is seen half-way.
+        [sys.executable, "-m", "app", "copy", "--at-once", "2", *addresses],
         env=environment(**_s3(store)),
         stdout=subprocess.PIPE,
     ) as process:
