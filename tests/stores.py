@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import botocore.session
+import pytest
 from botocore.config import Config
 
 from scripts.bench.processes import three_free_ports
@@ -117,6 +118,14 @@ class S3Store:
             for key in self.keys():
                 threads.submit(client.delete_object, Bucket=self.bucket, Key=key)
         client.delete_bucket(Bucket=self.bucket)
+
+
+def store_named(name: str, request: pytest.FixtureRequest, folder: Path) -> Store:
+    """Return the store of the fixture `moto_store` or `ceph_store`, or for "folder" one at `folder`."""
+    if name == "folder":
+        return FolderStore(folder)
+    found: S3Store = request.getfixturevalue(f"{name}_store")
+    return found
 
 
 def wait_for(pattern: str, process: subprocess.Popen[bytes], *files: Path) -> re.Match[str]:
