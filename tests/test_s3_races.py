@@ -70,6 +70,18 @@ async def test_a_lost_completion_that_was_overwritten_at_once_is_no_success(
     assert_holds(s3, b"another's")
 
 
+async def test_a_completion_that_never_came_is_no_success(any_s3: StandIn, any_storage: S3Storage) -> None:
+    any_s3.bucket.fill("f.zip", content=OLD)
+    # The first try failed, and then the upload was gone: whoever has aborted it, it was not completed.
+    any_s3.fail(
+        Refuse("POST", query="uploadId"),
+        Refuse("POST", query="uploadId", status=404, code="NoSuchUpload"),
+    )
+    with pytest.raises(Unavailable):
+        await put(any_storage, "f.zip", LARGE)
+    assert_holds(any_s3, OLD)
+
+
 async def test_a_store_that_refuses_before_it_has_read_the_body_is_heard(
     any_s3: StandIn, any_storage: S3Storage
 ) -> None:
@@ -145,11 +157,15 @@ async def test_what_changes_at_the_last_moment_is_noticed_where_the_store_can(
 
 
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("replacing", [False, True], ids=["new", "replacing"])
 async def test_another_checksum_in_the_answer_is_a_failure(
-    any_s3: StandIn, any_storage: S3Storage, content: bytes
+    any_s3: StandIn, any_storage: S3Storage, content: bytes, replacing: bool
 ) -> None:
+    if replacing:
+        any_s3.bucket.fill("f.zip", content=OLD)
     wrong = {"x-amz-checksum-crc32": "AAAAAA=="} if any_s3.bucket.aws else {"ETag": f'"{"0" * 32}"'}
-    any_s3.fail(Altered("PUT", headers=wrong))
+    # Of a small file that replaces one the first PUT is refused, by its condition.
+    any_s3.fail(Altered("PUT", skip=int(replacing and len(content) < MIB), headers=wrong))
     with pytest.raises(Unavailable):
         await put(any_storage, "f.zip", content)
     assert any_s3.bucket.uploads == {}
