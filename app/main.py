@@ -38,7 +38,7 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
     """Open users and storage, and yield the application that serves them; close them at the end."""
     async with AsyncExitStack() as stack:
         users = await stack.enter_async_context(Users.open(settings.users_file))
-        storages = await open_storages(settings)
+        storages = await open_storages(settings, serving=True)
         if settings.quota:
             storages = MeteredStorages(storages, settings.quota)
         stack.push_async_callback(storages.aclose)
@@ -55,7 +55,7 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
         throttle = Throttle(settings.failed_sign_ins)
         pages = Pages(dispatch, storages, settings.base_path, settings.client_timeout, addresses)
         stack.push_async_callback(pages.aclose)
-        auth = BasicAuth(pages, users, dav_classes(storages.abilities), throttle, addresses)
+        auth = BasicAuth(pages, users, lambda: dav_classes(storages.abilities), throttle, addresses)
         stack.push_async_callback(auth.aclose)
         router = Router([Route("/-/health", _health)], redirect_slashes=False, default=auth)
         discard = DiscardBody(router, settings.discard_size, settings.discard_seconds)
