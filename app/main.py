@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -14,7 +15,7 @@ from app.access import AccessLog
 from app.auth import BasicAuth
 from app.client_address import ClientAddresses
 from app.connections import Connections
-from app.descriptors import connections_at_once
+from app.descriptors import Scarcity, connections_at_once
 from app.discard import DiscardBody
 from app.dispatch import Dispatch
 from app.logs import configure
@@ -86,6 +87,9 @@ class Application:
                 scope["state"]["served"] = served
                 connections = Connections(connections_at_once(settings.connections), settings.client_timeout)
                 scope["state"]["connections"] = connections
+                scarcity = Scarcity()
+                scope["state"]["scarcity"] = scarcity
+                asyncio.get_running_loop().set_exception_handler(scarcity.handle)
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
                 connections.close()
