@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -14,7 +15,7 @@ from app.access import AccessLog
 from app.auth import BasicAuth
 from app.client_address import ClientAddresses
 from app.connections import Connections
-from app.descriptors import connections_at_once
+from app.descriptors import Scarcity, connections_at_once
 from app.discard import DiscardBody
 from app.dispatch import Dispatch
 from app.logs import configure
@@ -38,7 +39,7 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
     """Open users and storage, and yield the application that serves them; close them at the end."""
     async with AsyncExitStack() as stack:
         users = await stack.enter_async_context(Users.open(settings.users_file))
-        storages = await open_storages(settings)
+        storages = await open_storages(settings, serving=True)
         if settings.quota:
             storages = MeteredStorages(storages, settings.quota)
         stack.push_async_callback(storages.aclose)
@@ -55,7 +56,7 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
         throttle = Throttle(settings.failed_sign_ins)
         pages = Pages(dispatch, storages, settings.base_path, settings.client_timeout, addresses)
         stack.push_async_callback(pages.aclose)
-        auth = BasicAuth(pages, users, dav_classes(storages.abilities), throttle, addresses)
+        auth = BasicAuth(pages, users, lambda: dav_classes(storages.abilities), throttle, addresses)
         stack.push_async_callback(auth.aclose)
         router = Router([Route("/-/health", _health)], redirect_slashes=False, default=auth)
         discard = DiscardBody(router, settings.discard_size, settings.discard_seconds)
@@ -86,6 +87,9 @@ class Application:
                 scope["state"]["served"] = served
                 connections = Connections(connections_at_once(settings.connections), settings.client_timeout)
                 scope["state"]["connections"] = connections
+                scarcity = Scarcity()
+                scope["state"]["scarcity"] = scarcity
+                asyncio.get_running_loop().set_exception_handler(scarcity.handle)
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
                 connections.close()

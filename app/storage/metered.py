@@ -38,12 +38,15 @@ class MeteredStorage:
         self._storage: Final = storage
         self._quota: Final = quota
         self._usage: Final = Usage(self._look)
-        self.abilities = storage.abilities
         self.records = storage.records
         self.stat = storage.stat
         self.list = storage.list
         self.open = storage.open
         self.make_collection = storage.make_collection
+
+    @property
+    def abilities(self) -> Abilities:
+        return self._storage.abilities
 
     async def _look(self) -> int:
         return (await weigh(self._storage, DavPath(slash=True))).size
