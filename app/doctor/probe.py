@@ -11,12 +11,13 @@ from app.doctor.step import Result, State
 from app.path import DavPath
 from app.place import USER, S3Place
 from app.settings import Settings
-from app.storage.base import Body, Records, StartError, Storage, StorageError
+from app.storage.base import Body, NoConditions, Records, StartError, Storage, StorageError
 from app.storages import open_storages
 from app.users_changes import FIRST_USER
 from app.users_file import UsersFile
 
 _FOLDER: Final = "doctor"
+_ONE_SERVER: Final = "ZOTSHELF_WORKERS=1, and one server for the bucket; see docs/s3-stores.md"
 
 
 class _WrongAnswer(Exception):
@@ -29,13 +30,14 @@ async def storage(settings: Settings, user: str | None) -> Sequence[Result]:
     try:
         storages = await open_storages(settings)
         try:
-            await _probe(storages.for_user(name))
+            lacks = await _probe(storages.for_user(name))
         finally:
             await storages.aclose()
     except (StartError, StorageError, _WrongAnswer) as error:
         return [Result("storage", State.FAILED, f"{settings.storage}: {error}", _mend(settings))]
     whose = f" (for {name})" if USER in settings.storage else ""
-    return [Result("storage", State.OK, f"{settings.storage}{whose}: put, read, listed and deleted")]
+    results = [Result("storage", State.OK, f"{settings.storage}{whose}: put, read, listed and deleted")]
+    return [*results, Result("storage: locks", State.WARNING, lacks, _ONE_SERVER)] if lacks else results
 
 
 def _first_user(settings: Settings) -> str:
@@ -51,15 +53,21 @@ def _mend(settings: Settings) -> str:
     return f"run as the user of the server: ls -ld {settings.place.path}"
 
 
-async def _probe(found: Storage) -> None:
+async def _probe(found: Storage) -> str:
+    """Try the storage; return what locks and properties lack there, nothing where they are whole."""
     records = found.records
-    if records is None:
-        await _probe_file(found)
+    if records is not None:
+        try:
+            return await _probe_record(records)
+        except NoConditions as error:
+            lacks = str(error)
     else:
-        await _probe_record(records)
+        lacks = ""
+    await _probe_file(found)
+    return lacks
 
 
-async def _probe_record(records: Records) -> None:
+async def _probe_record(records: Records) -> str:
     name, content = f"{_FOLDER}/{secrets.token_hex(8)}", secrets.token_bytes(32)
     if not await records.create(name, content):
         raise _WrongAnswer("a name that was made up just now is taken")
@@ -68,10 +76,14 @@ async def _probe_record(records: Records) -> None:
             raise _WrongAnswer("what was put is not what is read")
         if name not in [listed async for listed in records.list(_FOLDER)]:
             raise _WrongAnswer("what was put is not listed")
+        replaced = await records.create(name, secrets.token_bytes(32))
     finally:
         await records.delete(name)
     if await records.read(name) is not None:
         raise _WrongAnswer("what was deleted is still there")
+    if replaced:
+        return "the store takes If-None-Match and replaces all the same: locks hold within one server alone"
+    return ""
 
 
 async def _probe_file(found: Storage) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from app.dates import parse_date
 from app.path import RESERVED, DavPath
-from app.storage.base import Unavailable
+from app.storage.base import NoConditions, Unavailable
 from app.storage.s3.digest import digest_of
 from app.storage.s3.listing import pages, read_page
 from app.storage.s3.sender import Sender
@@ -21,7 +21,7 @@ _NAME: Final = re.compile(f"{_SEGMENT}(?:/{_SEGMENT})*")
 class S3Records:
     """See app.storage.base.Records; `create` rests on PutObject with If-None-Match: *.
 
-    Names that cannot be a record's raise ValueError.
+    It raises NoConditions where the store refuses that. Names that cannot be a record's raise ValueError.
     """
 
     def __init__(self, sender: Sender, prefix: str) -> None:
@@ -42,8 +42,13 @@ class S3Records:
             key,
             headers={"If-None-Match": "*", digest.header: digest.value},
             body=content,
-            accept=(412,),
+            accept=(412, 501),
         )
+        if reply.status == 501:
+            raise NoConditions(
+                _PATH,
+                "the store does not know If-None-Match, which locks and properties need, though not Zotero",
+            )
         if reply.status != 412:
             return True
         # The first try may have succeeded without our hearing of it; contents are never alike by chance.
