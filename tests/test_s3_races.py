@@ -209,7 +209,7 @@ async def test_an_answer_without_an_etag_is_a_failure(any_s3: StandIn, any_stora
 
 
 async def test_a_store_without_conditions_gets_its_files_too(s3: StandIn, storage: S3Storage) -> None:
-    s3.fail(*(Refuse("PUT", skip=skip, status=501, code="NotImplemented") for skip in (0, 1)))
+    s3.fail(Refuse("PUT", status=501, code="NotImplemented"))
     assert (await put(storage, "f.zip", SMALL)).created is True
     assert (await put(storage, "f.zip", SMALL)).created is False
-    assert s3.operations() == ["PUT", "HEAD", "PUT"] * 2
+    assert s3.operations() == ["PUT", "HEAD", "PUT", "HEAD", "PUT"]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final
 
 from app.doctor.step import Result, State
 from app.path import DavPath
 from app.place import USER, S3Place
 from app.settings import Settings
-from app.storage.base import Body, Records, StartError, Storage, StorageError
+from app.storage.base import Body, NoConditions, Records, StartError, Storage, StorageError
 from app.storages import open_storages
 from app.users_changes import FIRST_USER
 from app.users_file import UsersFile
 
 _FOLDER: Final = "doctor"
+_OTHERWISE: Final = "nothing, if only Zotero uses it; see docs/s3-stores.md"
 
 
 class _WrongAnswer(Exception):
@@ -43,7 +44,7 @@ def _unheeded() -> Result:
     # Imported late: a folder needs nothing of S3.
     from app.storage.s3.conditions import UNHEEDED
 
-    return Result("storage: conditions", State.WARNING, UNHEEDED)
+    return Result("storage: locks", State.WARNING, UNHEEDED, _OTHERWISE)
 
 
 def _first_user(settings: Settings) -> str:
@@ -63,9 +64,10 @@ async def _probe(found: Storage) -> bool:
     """Tell whether what must not be there yet is created only once, if anything depends on it."""
     records = found.records
     if records is not None:
-        return await _probe_record(records)
+        with suppress(NoConditions):
+            return await _probe_record(records)
     await _probe_file(found)
-    return True
+    return records is None
 
 
 async def _probe_record(records: Records) -> bool:

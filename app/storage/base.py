@@ -99,6 +99,10 @@ class Denied(StorageError):
     """The store refuses us: credentials, permissions or settings are wrong. The operator must act."""
 
 
+class NoConditions(Denied):
+    """The store cannot create a record only where there is none, so there are no locks and properties."""
+
+
 class Busy(StorageError):
     """The store, or this server, has too much to do; the same request may succeed a little later."""
 

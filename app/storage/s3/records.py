@@ -8,7 +8,7 @@ from typing import Final
 
 from app.dates import parse_date
 from app.path import RESERVED, DavPath
-from app.storage.base import Denied, Unavailable
+from app.storage.base import NoConditions, Unavailable
 from app.storage.s3.conditions import UNHEEDED, Conditions
 from app.storage.s3.digest import digest_of
 from app.storage.s3.listing import pages, read_page
@@ -22,7 +22,7 @@ _NAME: Final = re.compile(f"{_SEGMENT}(?:/{_SEGMENT})*")
 class S3Records:
     """See app.storage.base.Records; `create` rests on PutObject with If-None-Match: *.
 
-    Where the store does not heed that there are no records: `create` raises Denied. Names that cannot
+    Where the store does not heed that there are no records: `create` raises NoConditions. Names that cannot
     be a record's raise ValueError.
     """
 
@@ -40,7 +40,7 @@ class S3Records:
         key = self._key(name)
         await self._conditions.check()
         if self._conditions.lacking:
-            raise Denied(_PATH, UNHEEDED)
+            raise NoConditions(_PATH, UNHEEDED)
         digest = await digest_of(content, is_aws=self._sender.connection.is_aws)
         reply = await self._sender.call(
             _PATH,
@@ -51,7 +51,7 @@ class S3Records:
             accept=(412, 501),
         )
         if reply.status == 501:
-            raise Denied(_PATH, UNHEEDED)
+            raise NoConditions(_PATH, UNHEEDED)
         if reply.status != 412:
             return True
         # The first try may have succeeded without our hearing of it; contents are never alike by chance.

@@ -99,6 +99,8 @@ class Sender:
         self._signer = Signer(connection.region)
         self.uploads: set[str] = set()
         """The ids of the multipart uploads that are under way here."""
+        self.knows_conditions = True
+        """Whether the store may know If-None-Match; Backblaze answers each PutObject that has it with 501."""
         self._health = Health()
         self._opening: set[asyncio.Task[None]] = set()
         self._spawned: set[asyncio.Task[None]] = set()
