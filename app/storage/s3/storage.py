@@ -28,10 +28,12 @@ from app.storage.base import (
     Tally,
     Written,
 )
+from app.storage.history import History
 from app.storage.read_ahead import ReadAhead
 from app.storage.remembered import Known, Remembered
 from app.storage.s3.copying import SLOWEST_COPY, Copier
 from app.storage.s3.deletion import delete_key, delete_tree
+from app.storage.s3.history import S3History
 from app.storage.s3.keys import Keys
 from app.storage.s3.listing import Key, Page, pages, read_page
 from app.storage.s3.ranges import pages_in_ranges
@@ -62,6 +64,7 @@ class S3Storage:
         self._remembered = Remembered()
         self.abilities = ABILITIES
         self.records: Records | None = S3Records(sender, prefix)
+        self.history: History | None = S3History(self._copier, ahead)
 
     async def stat(self, path: DavPath) -> Entry:
         if path.slash or path.is_root:
