@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -82,6 +83,27 @@ async def bring_back(storage: Storage, history: History, collection: DavPath, mo
                 raise failure.error
 
 
+async def _compared(history: History, moment: Moment) -> Moment:
+    """Return the moment without changes from one content to the same, whatever etags it has had."""
+    current = dict(moment.current)
+    for part, wanted in moment.changes:
+        now = current[part]
+        if wanted is not None and now is not None and await _is_equal(history, wanted, now):
+            current[part] = wanted
+    return moment._replace(current=current)
+
+
+async def _is_equal(history: History, one: Version, other: Version) -> bool:
+    return one.size == other.size and await _md5_of(history, one) == await _md5_of(history, other)
+
+
+async def _md5_of(history: History, version: Version) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    async for chunk in _VersionSource(history, version).stream(0, version.size):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of attachments that were to be brought back."""
@@ -114,6 +136,7 @@ async def restore(
 
     async def restore_one(moment: Moment) -> None:
         try:
+            moment = await _compared(history, moment)
             reasons = [] if force or not moment.changes else await doubts(history, moment, deep=deep)
             if not moment.changes:
                 outcome.unchanged += 1

@@ -6,6 +6,7 @@ wrong with that, the deletion or the replacement itself goes on: only the kept f
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -92,7 +93,7 @@ class Trash:
     def _tell(self, path: DavPath, error: OSError | StorageError) -> None:
         """Log, once for each reason, that something was not kept."""
         reason = error.errno if isinstance(error, OSError) else None
-        if reason in MISSING or reason in self._told:
+        if reason == errno.ENOENT or reason in self._told:
             return
         self._told.add(reason)
         _log.warning("%s could not be kept in the trash, nor perhaps what follows: %s", path.href(), error)
