@@ -6,7 +6,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,6 +82,12 @@ def at(second: int) -> str:
     return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def _place(request: pytest.FixtureRequest, kind: str, folder: Path) -> AbstractContextManager[Store]:
+    if kind == "folder":
+        return nullcontext(FolderStore(folder / "data"))
+    return versioned(request.getfixturevalue(f"{kind}_store"))
+
+
 @pytest.fixture(scope="module", params=["folder", "moto"])
 def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     user = uuid.uuid4().hex
@@ -91,11 +97,7 @@ def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             changes |= step(KEYS[name], before, after)
     phases[0][SPECIAL], phases[1][SPECIAL] = b"one", b"two"
     phases[0][f"{SPECIAL}.bak"] = b"other"
-    if request.param == "folder":
-        place = nullcontext(FolderStore(tmp_path_factory.mktemp("lived") / "data"))
-    else:
-        place = versioned(request.getfixturevalue("moto_store"))
-    with place as store:
+    with _place(request, request.param, tmp_path_factory.mktemp("lived")) as store:
         yield Lived(store, user, live(store, user, phases))
 
 
@@ -191,12 +193,7 @@ def test_a_library_is_brought_back_after_a_mass_deletion(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str
 ) -> None:
     lost = [f"LST2222{one}" for one in "2345"]
-    place = (
-        nullcontext(FolderStore(tmp_path / "data"))
-        if kind == "folder"
-        else versioned(request.getfixturevalue(f"{kind}_store"))
-    )
-    with place as store:
+    with _place(request, kind, tmp_path) as store:
         phases: list[dict[str, bytes | None]] = [{"zotero/lastsync": b"1"}, {}]
         for key in lost:
             phases[0] |= step(key, NOTHING, A)

@@ -112,7 +112,7 @@ class FolderHistory:
 
     async def bring_back(self, version: Version) -> None:
         with self._root.errors(version.path):
-            written = await in_thread(self._threads, version.path, self._bring_back, version)
+            written: Written = await in_thread(self._threads, version.path, self._bring_back, version)
         _log.info("%s was brought back as %s", version.path.href(), written.etag)
 
     def _bring_back(self, version: Version) -> Unsynced[Written]:

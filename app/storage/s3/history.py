@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Final
 
 from app.byte_range import ByteRange
-from app.path import RESERVED, DavPath, is_nameable
+from app.path import DavPath, is_nameable
 from app.storage.base import Changed, Denied, NotFound
 from app.storage.history import Version
 from app.storage.read_ahead import ReadAhead
@@ -69,8 +69,11 @@ class S3History:
         """Return the versions of one key, none where no client can see it."""
         if not found:
             return []
-        path = self.copier.keys.path(found[0].key)
-        if path.slash or path.segments[:1] in ((), (RESERVED,)) or not all(map(is_nameable, path.segments)):
+        keys = self.copier.keys
+        path = keys.path(found[0].key)
+        if path.slash or path.is_root or path.is_reserved or not all(map(is_nameable, path.segments)):
+            return []
+        if keys.file(path) != found[0].key:  # with doubled slashes it is another key
             return []
         # In the store's order where times do not tell: Amazon has them in whole seconds.
         found = sorted(found, key=lambda one: -one.modified)
