@@ -133,7 +133,10 @@ async def _restore(
             past = await past_of(history, collection, name)
             moments = [await _moment(history, past, second, version)]
         else:
-            moments = await moments_at(history, collection, second or 0, only_lost=only_deleted)
+            with progress("Listing", unit="versions") as seen:
+                moments = await moments_at(
+                    history, collection, second or 0, only_lost=only_deleted, seen=seen
+                )
             if not moments and (missing := await history.why_not()):
                 say(missing)
         with progress("Restoring", len(moments), unit="attachments") as done:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -13,6 +13,9 @@ from app.storage.history import History, Version
 
 PARTS: Final = ("zip", "prop", "")
 """What an attachment's files end in, in the order in which a client stores them; '' is any other file."""
+
+
+_TOLD_AT_ONCE: Final = 100
 
 
 class NotThen(Exception):
@@ -141,10 +144,19 @@ async def read_past(history: History, collection: DavPath, name: str) -> Past | 
     return past if past.versions else None
 
 
-async def read_pasts(history: History, collection: DavPath) -> AsyncIterator[Past]:
-    """Yield the past of all that is or was in `collection`, in no order. Raises StorageError."""
+async def read_pasts(
+    history: History, collection: DavPath, seen: Callable[[int], object] = lambda _number: None
+) -> AsyncIterator[Past]:
+    """Yield the past of all that is or was in `collection`, in no order. Raises StorageError.
+
+    `seen` is told of versions that were listed, some at a time.
+    """
     pasts: dict[str, Past] = {}
+    number = 0
     async for version in history.versions(collection):
+        number += 1
+        if number % _TOLD_AT_ONCE == 0:
+            seen(_TOLD_AT_ONCE)
         found = "/".join(version.path.segments[len(collection.segments) :])
         parsed = parse_name(found)
         name, part = (found, "") if parsed is None else (parsed.key, parsed.part)

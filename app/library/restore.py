@@ -155,14 +155,20 @@ async def restore(
 
 
 async def moments_at(
-    history: History, collection: DavPath, second: int, *, only_lost: bool = False
+    history: History,
+    collection: DavPath,
+    second: int,
+    *,
+    only_lost: bool = False,
+    seen: Callable[[int], object] = lambda _number: None,
 ) -> list[Moment]:
     """Return all that was in `collection` at the end of that second and is not as it was then.
 
-    With `only_lost` what was overwritten since then stays as it is. Raises StorageError.
+    With `only_lost` what was overwritten since then stays as it is. `seen` is told of versions that were
+    listed. Raises StorageError.
     """
     found = []
-    async for past in read_pasts(history, collection):
+    async for past in read_pasts(history, collection, seen):
         try:
             moment = past.at(second)
         except NotThen:
