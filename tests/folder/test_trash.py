@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -185,25 +185,32 @@ async def test_the_sweep_makes_room_where_the_disk_is_nearly_full(
     assert kept(data) == []
 
 
-async def test_the_oldest_gives_way_before_an_upload_fails(tmp_path: Path) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB with room for 60 files."""
     require(os.geteuid() == 0, "the rights of root, with which a small file system is mounted")
     place = tmp_path / "disk"
     place.mkdir()
-    subprocess.run([program("mount"), "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], check=True)
-    storages = FolderStorages(str(place / "data"), trash_days=3)
+    size = "size=8m,nr_inodes=60"
+    subprocess.run([program("mount"), "-t", "tmpfs", "-o", size, "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run([program("umount"), str(place)], check=True)
+
+
+@pytest.mark.parametrize(("number", "size"), [(12, 3 * 2**20), (100, 5000)], ids=["bytes", "files"])
+async def test_the_oldest_gives_way_before_an_upload_fails(small_disk: Path, number: int, size: int) -> None:
+    storages = FolderStorages(str(small_disk / "data"), trash_days=3)
     try:
         storage = storages.for_user("")
-        for number in range(12):
-            # More than the disk holds, and more than one block of a body.
-            await put(storage, "a", bytes([number]) * 3 * 2**20)
-            await put(storage, f"b{number}", bytes([number]) * 1000)
-            assert await delete(storage, f"b{number}") == []
-        assert await get(storage, "a") == bytes([11]) * 3 * 2**20
+        for one in range(number):
+            await put(storage, "a", bytes([one]) * size)
+            await put(storage, f"b{one}", bytes([one]) * 1000)
+            assert await delete(storage, f"b{one}") == []
+        assert await get(storage, "a") == bytes([number - 1]) * size
         assert [failure async for failure in storage.copy(path("a"), path("c"), deep=True)] == []
         assert await get(storage, "c") == await get(storage, "a")
     finally:
         await storages.aclose()
-        subprocess.run([program("umount"), str(place)], check=True)
 
 
 async def test_where_nothing_can_be_kept_deleting_and_overwriting_go_on(

@@ -43,11 +43,19 @@ class Temporaries:
             uploads = self._root.open_or_make(UPLOADS)
             name = secrets.token_hex(16)
             try:
-                file = os.open(name, _CREATE, 0o666, dir_fd=uploads)
-                return TemporaryFile(uploads, name, file, self._root.trash)
+                return TemporaryFile(uploads, name, self._create(name, uploads), self._root.trash)
             except BaseException:
                 os.close(uploads)
                 raise
+
+    def _create(self, name: str, uploads: int) -> int:
+        try:
+            return os.open(name, _CREATE, 0o666, dir_fd=uploads)
+        except OSError as error:
+            # A disk may have room for bytes, and none for one more file.
+            if error.errno not in FULL or self._root.trash is None or not self._root.trash.make_room(0):
+                raise
+            return os.open(name, _CREATE, 0o666, dir_fd=uploads)
 
     def make_folder(self, path: DavPath) -> DavPath:
         """Make a folder, and return its path, for what has to do with `path`. Raises StorageError."""
@@ -164,6 +172,8 @@ class TemporaryFile:
         except OSError as error:
             if error.errno in _NO_HARD_LINKS:
                 return False
+            if self._has_made_room(error, 0):
+                return self.link_to(folder, name)
             raise
         self._unlink()
         return True
@@ -172,7 +182,13 @@ class TemporaryFile:
         """Give the file its name, in the place of whatever file has it."""
         if self._name is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        os.rename(self._name, name, src_dir_fd=self._uploads, dst_dir_fd=folder)
+        try:
+            os.rename(self._name, name, src_dir_fd=self._uploads, dst_dir_fd=folder)
+        except OSError as error:
+            if self._has_made_room(error, 0):
+                self.rename_to(folder, name)
+                return
+            raise
         self._name = None
 
     def _unlink(self) -> None:
