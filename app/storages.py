@@ -15,7 +15,9 @@ async def open_storages(settings: Settings, *, serving: bool = False) -> Storage
     """
     place = settings.place
     if isinstance(place, FolderPlace):
-        return FolderStorages(place.path, in_place=settings.folder_writes == "in-place")
+        return FolderStorages(
+            place.path, in_place=settings.folder_writes == "in-place", trash_days=settings.trash_days
+        )
     # A folder's server needs none of the memory that the SDK takes.
     from app.storage.s3.storages import S3Storages
 

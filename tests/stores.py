@@ -62,7 +62,9 @@ class FolderStore:
 
     def litter(self, user: str) -> list[str]:
         own = self.path / user / ".zotshelf"
-        return [str(found.relative_to(own)) for found in own.rglob("*") if found.is_file()]
+        # What is kept on purpose is no litter.
+        found = (path.relative_to(own) for path in own.rglob("*") if path.is_file())
+        return [str(path) for path in found if path.parts[0] != "trash"]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from app.path import DavPath
 from app.storage.base import Abilities, Body, Denied, Expectation, Leave, Written
 from app.storage.folder.aside import Aside
 from app.storage.folder.blocks import Blocks
+from app.storage.folder.history import FolderHistory
 from app.storage.folder.placing import OtherFileSystem, place
 from app.storage.folder.records import FolderRecords
 from app.storage.folder.root import Root
@@ -15,6 +16,7 @@ from app.storage.folder.staging import Staging
 from app.storage.folder.temporary import Temporaries
 from app.storage.folder.threads import Threads, clean_up, in_thread
 from app.storage.folder.upload import Upload
+from app.storage.history import History
 
 ABILITIES: Final = Abilities(atomic_replace=True, server_side_copy=True, records=True)
 
@@ -29,6 +31,7 @@ class AtomicWrites:
         self._threads = threads
         self._temporaries = Temporaries(root)
         self.records = FolderRecords(root, self._temporaries, threads)
+        self.history: History | None = FolderHistory(root, self._temporaries, threads)
 
     async def write(self, path: DavPath, body: Body, expect: Expectation, leave: Leave) -> Written:
         """Store a file whole or not at all; see Storage.write."""

@@ -83,6 +83,8 @@ class Upload:
                 if temporary.link_to(parent, name):
                     return None
         found = self._target.find(parent)
+        if found is not None:
+            self._root.keep(self._path, parent)
         temporary.rename_to(parent, name)
         return None if found is None else found.st_size
 

@@ -181,12 +181,13 @@ class Sender:
         *,
         ahead: int,
         insistent: bool = False,
+        query: str = "",
     ) -> aiohttp.ClientResponse:
         """Send a GET and return the answer with its body unread; the caller closes it.
 
         Of the body about `ahead` bytes are taken from the store before they are asked for.
         """
-        asked = _Asked(path, "GET", key, "", headers, b"", accept, b"", insistent, ahead)
+        asked = _Asked(path, "GET", key, query, headers, b"", accept, b"", insistent, ahead)
         response, _, _ = await self._send(asked, self._silence, streamed=True)
         return response
 

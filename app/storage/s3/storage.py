@@ -28,11 +28,13 @@ from app.storage.base import (
     Tally,
     Written,
 )
+from app.storage.history import History
 from app.storage.read_ahead import ReadAhead
 from app.storage.remembered import Known, Remembered
 from app.storage.s3.conditions import Conditions
 from app.storage.s3.copying import SLOWEST_COPY, Copier
 from app.storage.s3.deletion import delete_key, delete_tree
+from app.storage.s3.history import S3History
 from app.storage.s3.keys import Keys
 from app.storage.s3.listing import Key, Page, pages, read_page
 from app.storage.s3.ranges import pages_in_ranges
@@ -66,6 +68,7 @@ class S3Storage:
         self._copier = Copier(sender, self._keys)
         self._remembered = Remembered()
         self.records: Records | None = S3Records(sender, prefix, conditions)
+        self.history: History | None = S3History(self._copier, ahead)
 
     @property
     def abilities(self) -> Abilities:
