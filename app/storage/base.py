@@ -361,8 +361,8 @@ class Storage(Protocol):
 
         An exception out of `body` leaves what was there and no litter. `expect` is enforced by the
         store where it can be, otherwise checked just before the commit. Nothing of the body is read
-        before what can be known without it is checked, unless all of it `is_here`. Raises ParentMissing, IsACollection, Changed,
-        Incomplete, TooLarge, TooSlow, NoSpace.
+        before what can be known without it is checked, unless all of it `is_here`.
+        Raises ParentMissing, IsACollection, Changed, Incomplete, TooLarge, TooSlow, NoSpace.
         """
         ...
 

@@ -74,11 +74,29 @@ async def test_what_is_refused_is_the_same_whether_or_not_the_body_is_here(
     assert sorted(found.name for found in data.iterdir()) == [".zotshelf", "c", "f"]
 
 
-async def test_a_large_body_is_checked_before_it_is_read(storage: FolderStorage) -> None:
+@pytest.mark.parametrize(
+    ("size", "is_here"),
+    [
+        pytest.param(2 * MIB, True, id="large"),
+        pytest.param(1, False, id="still-to-come"),
+        pytest.param(None, True, id="of-unknown-size"),
+    ],
+)
+async def test_any_other_body_is_checked_before_it_is_read(
+    storage: FolderStorage, size: int | None, is_here: bool
+) -> None:
     with pytest.raises(ParentMissing):
-        await storage.write(path("missing/f"), Body(unreadable(), 2 * MIB, is_here=True))
+        await storage.write(path("missing/f"), Body(Unreadable(), size, is_here))
 
 
-async def unreadable() -> AsyncIterator[bytes]:
-    raise AssertionError("the body was read")
-    yield b""
+class Unreadable(AsyncIterator[bytes]):
+    async def __anext__(self) -> bytes:
+        raise AssertionError("the body was read")
+
+
+async def test_nothing_is_written_of_what_is_refused(storage: FolderStorage, steps: list[str]) -> None:
+    await storage.make_collection(path("c"))
+    steps.clear()
+    with pytest.raises(IsACollection):
+        await store(storage, "c", b"new", is_here=True)
+    assert steps == []
