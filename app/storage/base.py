@@ -231,6 +231,8 @@ class Body:
     chunks: AsyncIterator[bytes]
     size: int | None
     """Bytes, where the sender announced them. A storage checks that as many came."""
+    is_here: bool = False
+    """Whether the last byte has come already: to read it all keeps nobody waiting, and holds no more."""
 
 
 class Written(NamedTuple):
@@ -363,8 +365,8 @@ class Storage(Protocol):
 
         An exception out of `body` leaves what was there and no litter. `expect` is enforced by the
         store where it can be, otherwise checked just before the commit. Nothing of the body is read
-        before what can be known without it is checked. Raises ParentMissing, IsACollection, Changed,
-        Incomplete, TooLarge, TooSlow, NoSpace.
+        before what can be known without it is checked, unless all of it `is_here`.
+        Raises ParentMissing, IsACollection, Changed, Incomplete, TooLarge, TooSlow, NoSpace.
         """
         ...
 

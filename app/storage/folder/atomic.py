@@ -7,7 +7,7 @@ from typing import Final
 from app.path import DavPath
 from app.storage.base import Abilities, Body, Denied, Expectation, Leave, Written
 from app.storage.folder.aside import Aside
-from app.storage.folder.blocks import Blocks
+from app.storage.folder.blocks import BLOCK_BYTES, Blocks
 from app.storage.folder.history import FolderHistory
 from app.storage.folder.placing import OtherFileSystem, place
 from app.storage.folder.records import FolderRecords
@@ -19,6 +19,11 @@ from app.storage.folder.upload import Upload
 from app.storage.history import History
 
 ABILITIES: Final = Abilities(atomic_replace=True, server_side_copy=True, records=True)
+
+
+def _is_here(body: Body) -> bool:
+    """Tell whether a body can be checked and stored by one call, as all of one block has come."""
+    return body.is_here and body.size is not None and body.size < BLOCK_BYTES
 
 
 class AtomicWrites:
@@ -36,7 +41,9 @@ class AtomicWrites:
     async def write(self, path: DavPath, body: Body, expect: Expectation, leave: Leave) -> Written:
         """Store a file whole or not at all; see Storage.write."""
         upload = Upload(self._root, self._temporaries, path, expect)
-        await in_thread(self._threads, path, upload.check)
+        finish = upload.check_and_finish if _is_here(body) else upload.finish
+        if not _is_here(body):
+            await in_thread(self._threads, path, upload.check)
         blocks = Blocks(path, body)
         try:
             block = await blocks.read()
@@ -47,7 +54,7 @@ class AtomicWrites:
                 # A body so small is on the disk in no time, and costs one call.
                 async with leave():
                     with self._root.errors(path):
-                        return await in_thread(self._threads, path, upload.finish, block)
+                        return await in_thread(self._threads, path, finish, block)
             await in_thread(self._threads, path, upload.seal, block)
             async with leave():
                 with self._root.errors(path):
