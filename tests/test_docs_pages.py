@@ -18,8 +18,6 @@ from tests.documented import commands, scripts
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-_COMING: Final = {ROOT / "docs/metrics.md", ROOT / "docs/versions.md"}
-"""Pages that are written on branches of their own; to be emptied when they are merged."""
 _CODE: Final = re.compile(r"^( *)(```.*?^\1```)", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING: Final = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
@@ -50,8 +48,6 @@ def broken_links(page: Path, text: str) -> Iterator[str]:
             continue
         path, _, anchor = unquote(link).partition("#")
         target = (page.parent / path).resolve() if path else page
-        if target in _COMING and not target.exists():
-            continue
         if not target.exists() or (anchor and anchor not in anchors(target)):
             yield link
 
