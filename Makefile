@@ -1,4 +1,5 @@
 # make serve   set everything up and serve ./data on [::]:8080
+# make install set up .venv with the command line, and nothing else
 # make test    set everything up and run every check and test
 # make bench   set everything up and measure against the peers that are installed;
 #              options: make bench BENCH=--help
@@ -14,16 +15,18 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: serve test bench fuzz soak kill format clean
+.PHONY: serve install test bench fuzz soak kill format clean
 
 serve: .venv/serve.stamp
 	@exec $(BIN)/zotshelf serve
+
+install: .venv/serve.stamp
 
 test: .venv/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile
 
 bench: .venv/test.stamp
 	@exec $(BIN)/python -m scripts.bench $(BENCH)

@@ -91,7 +91,7 @@ class _BlockedError(Exception):
 class BasicAuth:
     """ASGI middleware: lets a request pass with its user's name in `scope["user"]`, or refuses it.
 
-    `dav` is the value of the DAV header that refusals carry, without which Zotero takes this for no
+    `dav` gives the value of the DAV header that refusals carry, without which Zotero takes this for no
     WebDAV server. `clock` gives seconds. The owner calls `aclose` at the end.
     """
 
@@ -99,7 +99,7 @@ class BasicAuth:
         self,
         app: ASGIApp,
         users: Verifier,
-        dav: str,
+        dav: Callable[[], str],
         throttle: Throttle,
         addresses: ClientAddresses,
         *,
@@ -109,7 +109,7 @@ class BasicAuth:
         self._users = users
         self._throttle = throttle
         self._addresses = addresses
-        self._dav = dav.encode("latin-1")
+        self._dav = dav
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._good = _Memory(GOOD_SECONDS)
@@ -223,7 +223,7 @@ class BasicAuth:
         start = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", b"%d" % len(body)),
-            (b"dav", self._dav),
+            (b"dav", self._dav().encode("latin-1")),
             *headers,
         ]
         await send({"type": "http.response.start", "status": status, "headers": start})

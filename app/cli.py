@@ -24,6 +24,8 @@ _LATE: Final = {
     "check": "app.commands.check",
     "stats": "app.commands.stats",
     "copy": "app.commands.copy",
+    "versions": "app.commands.versions",
+    "restore": "app.commands.restore",
     "host": "app.host.command",
 }
 """Commands by the module whose `cli` they are, imported when they are needed: the server needs none of the

@@ -53,6 +53,12 @@ class Deadline:
     def is_over(self) -> bool:
         return self._timeout.expired()
 
+    @property
+    def seconds_left(self) -> float | None:
+        """None while it stands still, and when it was lifted."""
+        end = self._timeout.when()
+        return None if end is None else end - asyncio.get_running_loop().time()
+
     def stop(self) -> None:
         """The client is waited for. What was spent before the first of its bytes stays spent."""
         if not self._is_lifted:
@@ -96,3 +102,9 @@ def is_out_of_time() -> bool:
     """Tell whether the request at hand has been given up, so that nothing new should be begun for it."""
     deadline = _current.get()
     return deadline is not None and deadline.is_over
+
+
+def seconds_left() -> float | None:
+    """Return for how long the request at hand may still be worked on; None where no end is set."""
+    deadline = _current.get()
+    return None if deadline is None else deadline.seconds_left

@@ -25,7 +25,7 @@ from app.methods.propfind import propfind
 from app.methods.proppatch import proppatch
 from app.methods.put import mkcol, put
 from app.offload import refuse_lost
-from app.outlet import OUTLET
+from app.outlet import OUTLET, Outlet
 from app.path import SERVER_NAME, DavPath, as_written
 from app.request import DavRequest
 from app.root import Root
@@ -106,7 +106,7 @@ class Dispatch:
                 receive=receive,
                 send=send,
                 patience=self._patience,
-                outlet=scope["extensions"].get(OUTLET) if "extensions" in scope else None,
+                outlet=_outlet_of(scope),
             )
 
     async def _answer(self, scope: Scope, receive: Receive, deadline: Deadline) -> Answer:
@@ -127,6 +127,7 @@ class Dispatch:
             return options_answer(abilities)
         if method not in allowed(abilities):
             raise MethodNotAllowed
+        outlet = _outlet_of(scope)
         request = DavRequest(
             method=method,
             path=path,
@@ -138,6 +139,7 @@ class Dispatch:
             receive=receive,
             patience=self._patience,
             deadline=deadline,
+            body_is_here=outlet is not None and outlet.body_is_here,
             infinite_propfind=self._infinite_propfind,
             deletions=self._deletions,
             offload=self._offload,
@@ -180,6 +182,11 @@ class Dispatch:
             # An overload is said once, not as often as it happens.
             return self._said.due()
         return not isinstance(error, (RequestError, QuotaExceeded))
+
+
+def _outlet_of(scope: Scope) -> Outlet | None:
+    outlet: Outlet | None = scope["extensions"].get(OUTLET) if "extensions" in scope else None
+    return outlet
 
 
 def _log_failure(scope: Scope, error: Exception) -> None:

@@ -17,7 +17,7 @@ from app.auth import BasicAuth
 from app.client_address import ClientAddresses
 from app.connections import Connections
 from app.counts import Traffic
-from app.descriptors import connections_at_once
+from app.descriptors import Scarcity, connections_at_once
 from app.discard import DiscardBody
 from app.dispatch import METHODS, Dispatch
 from app.logs import configure
@@ -46,7 +46,7 @@ async def opened(settings: Settings, connections: Connections) -> AsyncIterator[
     """
     async with AsyncExitStack() as stack:
         users = await stack.enter_async_context(Users.open(settings.users_file))
-        store = await open_storages(settings)
+        store = await open_storages(settings, serving=True)
         quotas = MeteredStorages(store, settings.quota) if settings.quota else None
         storages: Storages = quotas or store
         stack.push_async_callback(storages.aclose)
@@ -63,7 +63,7 @@ async def opened(settings: Settings, connections: Connections) -> AsyncIterator[
         throttle = Throttle(settings.failed_sign_ins)
         pages = Pages(dispatch, storages, settings.base_path, settings.client_timeout, addresses)
         stack.push_async_callback(pages.aclose)
-        auth = BasicAuth(pages, users, dav_classes(storages.abilities), throttle, addresses)
+        auth = BasicAuth(pages, users, lambda: dav_classes(storages.abilities), throttle, addresses)
         stack.push_async_callback(auth.aclose)
         readiness = Readiness(storages.probe)
         stack.push_async_callback(readiness.aclose)
@@ -113,6 +113,9 @@ class Application:
             async with opened(settings, connections) as served:
                 scope["state"]["served"] = served
                 scope["state"]["connections"] = connections
+                scarcity = Scarcity()
+                scope["state"]["scarcity"] = scarcity
+                asyncio.get_running_loop().set_exception_handler(scarcity.handle)
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
                 connections.close()

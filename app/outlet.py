@@ -33,6 +33,11 @@ class Outlet:
         self.cycle: RequestResponseCycle | None = None
         """What is being answered; the one who starts it says so."""
 
+    @property
+    def body_is_here(self) -> bool:
+        """Whether the whole body of what is being answered has been received."""
+        return self.cycle is not None and not self.cycle.more_body
+
     async def pour(self, pour: Pour, patience: float) -> int:
         """Let `pour` send a part of the body, and return its size; Content-Length has been sent.
 

@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.connections import Connections
 from app.cycle import Cycle
+from app.descriptors import Scarcity
 from app.framing import framing_fault
 from app.outlet import OUTLET, Outlet
 
@@ -93,11 +94,18 @@ class HttpProtocol(HttpToolsProtocol):
             self._extensions = {OUTLET: self._outlet}
         transport.set_write_buffer_limits(high=WRITE_BYTES)
         self._keep_little_unsent()
+        self._note_descriptor()
         self._all: Connections | None = self.app_state.get("connections")
         if self._all is not None and not self._all.admit(self):
             self._turn_away(self._all)
         else:
             self._expect_head()
+
+    def _note_descriptor(self) -> None:
+        scarcity: Scarcity | None = self.app_state.get("scarcity")
+        connection = self.transport.get_extra_info("socket")
+        if scarcity is not None and connection is not None:
+            scarcity.given(connection.fileno())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_there()

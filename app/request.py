@@ -45,6 +45,8 @@ class DavRequest:
     listings: Turns = field(repr=False)
     pages: Turns = field(repr=False)
     """Who may list a collection now, and who may have one made into a page."""
+    body_is_here: bool = False
+    """Whether the whole body had come when the request was taken up."""
     infinite_propfind: bool = False
     """Whether PROPFIND of infinite depth is allowed."""
     deletions: Deletions = field(default_factory=lambda: Deletions(0))
@@ -75,7 +77,7 @@ class DavRequest:
 
     def body(self) -> Body:
         """Return the body for the storage to read. Raises BadHeader."""
-        return Body(self._chunks(), body_size(self.headers))
+        return Body(self._chunks(), body_size(self.headers), self.body_is_here)
 
     async def small_body(self) -> bytes:
         """Return the whole body of a request that carries XML. Raises BodyTooLarge."""

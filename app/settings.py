@@ -135,6 +135,14 @@ class Settings(BaseModel):
         " (`atomic`), or `in-place`, for mounts that cannot rename (mountpoint-s3), without locks and"
         " properties; see `docs/in-place.md`.",
     )
+    trash_days: int = Field(
+        default=30,
+        ge=0,
+        le=3650,
+        description="For how many days a folder keeps what is overwritten or deleted, for `zotshelf restore`;"
+        " 0 keeps nothing. Before the disk is full the oldest gives way; no quota counts it. Files written"
+        " in place are not kept, and a bucket keeps versions by itself; see `docs/versions.md`.",
+    )
     users_file: Annotated[Path, AfterValidator(_checked_file)] = Field(
         default=Path("users.htpasswd"),
         description="The htpasswd file of those who may sign in, bcrypt entries as `htpasswd -B` writes"

@@ -8,12 +8,17 @@ from app.storage.base import Storages
 from app.storage.folder import FolderStorages
 
 
-async def open_storages(settings: Settings) -> Storages:
-    """Open what ZOTSHELF_STORAGE names; whoever opens it closes it. Raises StartError."""
+async def open_storages(settings: Settings, *, serving: bool = False) -> Storages:
+    """Open what ZOTSHELF_STORAGE names; whoever opens it closes it. Raises StartError.
+
+    `serving` says that it is for a server: whether the store can keep what a server promises is looked at.
+    """
     place = settings.place
     if isinstance(place, FolderPlace):
-        return FolderStorages(place.path, in_place=settings.folder_writes == "in-place")
+        return FolderStorages(
+            place.path, in_place=settings.folder_writes == "in-place", trash_days=settings.trash_days
+        )
     # A folder's server needs none of the memory that the SDK takes.
     from app.storage.s3.storages import S3Storages
 
-    return await S3Storages.open(settings, place)
+    return await S3Storages.open(settings, place, serving=serving)

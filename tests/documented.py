@@ -1,34 +1,39 @@
-"""The `aws` commands that a page of the documentation shows."""
+"""The commands of one program, `aws` or another, that a page of the documentation shows."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Final
 
 _FENCED: Final = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
-def commands(markdown: str) -> list[list[str]]:
-    """Return every `aws` command of a page: in its scripts, in what they substitute, and in its text."""
+def scripts(markdown: str) -> list[str]:
+    """Return what stands between fences, where it is for a shell."""
+    return [block for _, kind, block in _FENCED.findall(markdown) if kind in ("sh", "bash", "console")]
+
+
+def commands(markdown: str, program: str = "aws") -> list[list[str]]:
+    """Return every command of `program`: in the page's scripts, in what they substitute, and in its text."""
     found: list[list[str]] = []
-    for _, kind, block in _FENCED.findall(markdown):
-        if kind in ("sh", "bash", "console"):
-            found += _in_script(block)
-    for span in re.findall(r"`(aws\s[^`]+)`", _FENCED.sub("", markdown)):
-        found += _in_script(span.replace("\n", " "))
+    for block in scripts(markdown):
+        found += _in_script(block, program)
+    for span in re.findall(rf"`((?:[\w./-]*/)?{program}\s[^`]+)`", _FENCED.sub("", markdown)):
+        found += _in_script(span.replace("\n", " "), program)
     return found
 
 
-def _in_script(script: str) -> Iterator[list[str]]:
+def _in_script(script: str, program: str) -> Iterator[list[str]]:
     outer, inner = _substitutions(script)
     for line in _lines(outer):
         words = shlex.shlex(line, posix=True, punctuation_chars=";|&()")
         words.whitespace_split = True
-        yield from _simple_commands(list(words))
+        yield from _simple_commands(list(words), program)
     for part in inner:
-        yield from _in_script(part)
+        yield from _in_script(part, program)
 
 
 def _substitutions(script: str) -> tuple[str, list[str]]:
@@ -61,16 +66,16 @@ def _lines(script: str) -> Iterator[str]:
         raise ValueError(f"a quote is not closed: {line!r}")
 
 
-def _simple_commands(words: list[str]) -> Iterator[list[str]]:
+def _simple_commands(words: list[str], program: str) -> Iterator[list[str]]:
     command: list[str] = []
     for word in [*words, ";"]:
         if word and set(word) <= set(";|&()"):
             while command and (command[0] in ("sudo", "!") or re.fullmatch(r"\w+=.*", command[0], re.DOTALL)):
                 command = command[1:]
-            if command and command[0] == "aws":
+            if command and PurePath(command[0]).name == program:
                 yield command
             command = []
         else:
             command.append(word)
-            if word.startswith("ProxyCommand=aws "):
+            if word.startswith(f"ProxyCommand={program} "):
                 yield shlex.split(word.partition("=")[2])

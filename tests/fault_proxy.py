@@ -228,9 +228,10 @@ class _Exchange:
             if not sending.done():
                 raise _Broken
         finally:
+            # First of all, since a proxy that leaves cancels also who is waiting here.
+            _reset(writer)
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-            _reset(writer)
 
     async def _pass_body_on(self, writer: asyncio.StreamWriter) -> None:
         try:
@@ -266,10 +267,12 @@ class _Exchange:
     async def _begin(self, body: bytes) -> None:
         """Send the store a request that is never whole, and break it off."""
         _, writer = await self._proxy.connect()
-        writer.write(self._store_head() + body)
-        with suppress(OSError):
-            await writer.drain()
-        _reset(writer)
+        try:
+            writer.write(self._store_head() + body)
+            with suppress(OSError):
+                await writer.drain()
+        finally:
+            _reset(writer)
 
     def _store_head(self) -> bytes:
         headers = CIMultiDict(self._head.headers)

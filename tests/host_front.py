@@ -90,6 +90,13 @@ class Front:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
+    def wait_for_end(self, user: str, at_most: int = 0) -> None:
+        """Wait until what an upload that was broken off has written is gone."""
+        deadline = time.monotonic() + PATIENCE
+        while self.stored_bytes(user) > at_most:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def client(self, request: str) -> str:
         """Return whom nginx has logged as the client of a request such as 'GET /a', as soon as it has."""
         line = re.compile(rf'^(\S+) .* "{request} ', re.MULTILINE)

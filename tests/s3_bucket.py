@@ -112,6 +112,8 @@ class Bucket:
 
     def __init__(self, *, aws: bool = False) -> None:
         self.aws = aws
+        self.heeds_absence = True
+        """Whether If-None-Match is known; where it is not, it is passed over."""
         self.name = "bucket"
         self.copy_limit = 5 * 2**30
         self.objects: dict[str, Object] = {}
@@ -137,7 +139,7 @@ class Bucket:
 
     def _check(self, key: str, headers: Mapping[str, str]) -> None:
         found = self.objects.get(key)
-        if "If-None-Match" in headers and found is not None:
+        if self.heeds_absence and "If-None-Match" in headers and found is not None:
             raise Refused(412, "PreconditionFailed")
         if "If-Match" in headers:
             if self.aws and found is None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import botocore.session
+import pytest
 from botocore.config import Config
 
 from scripts.bench.processes import three_free_ports
@@ -61,7 +62,9 @@ class FolderStore:
 
     def litter(self, user: str) -> list[str]:
         own = self.path / user / ".zotshelf"
-        return [str(found.relative_to(own)) for found in own.rglob("*") if found.is_file()]
+        # What is kept on purpose is no litter.
+        found = (path.relative_to(own) for path in own.rglob("*") if path.is_file())
+        return [str(path) for path in found if path.parts[0] != "trash"]
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,14 @@ class S3Store:
             for key in self.keys():
                 threads.submit(client.delete_object, Bucket=self.bucket, Key=key)
         client.delete_bucket(Bucket=self.bucket)
+
+
+def store_named(name: str, request: pytest.FixtureRequest, folder: Path) -> Store:
+    """Return the store of the fixture `moto_store` or `ceph_store`, or for "folder" one at `folder`."""
+    if name == "folder":
+        return FolderStore(folder)
+    found: S3Store = request.getfixturevalue(f"{name}_store")
+    return found
 
 
 def wait_for(pattern: str, process: subprocess.Popen[bytes], *files: Path) -> re.Match[str]:

@@ -91,7 +91,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def auth(users: FakeUsers, clock: Clock) -> AsyncIterator[BasicAuth]:
-    middleware = BasicAuth(_inner, users, "1", Throttle(0), ClientAddresses([]), clock=clock)
+    middleware = BasicAuth(_inner, users, lambda: "1", Throttle(0), ClientAddresses([]), clock=clock)
     yield middleware
     await middleware.aclose()
 
@@ -191,7 +191,7 @@ async def test_real_users_sign_in(
         encoding="utf-8",
     )
     async with Users.open(path) as users:
-        auth = BasicAuth(_inner, users, "1", Throttle(0), ClientAddresses([]))
+        auth = BasicAuth(_inner, users, lambda: "1", Throttle(0), ClientAddresses([]))
         assert (await _ask(auth, _basic(user, password, sent_as))).status == status
         await auth.aclose()
 

@@ -64,6 +64,15 @@ def test_a_bucket_is_made_once_and_then_found_as_it_should_be(store: S3Store) ->
     store.client().delete_bucket(Bucket=name)
 
 
+def test_a_bucket_that_was_made_can_be_written_to(store: S3Store) -> None:
+    name = f"new-{uuid.uuid4().hex[:12]}"
+    assert init(store, name)["code"] == 0
+    client = store.client()
+    put = client.put_object(Bucket=name, Key="library/zotero/ABCD2345.prop", Body=b"x")
+    client.delete_object(Bucket=name, Key="library/zotero/ABCD2345.prop", VersionId=put["VersionId"])
+    client.delete_bucket(Bucket=name)
+
+
 def test_the_rules_of_others_stay(store: S3Store) -> None:
     name = f"old-{uuid.uuid4().hex[:12]}"
     client = store.client()

@@ -14,7 +14,7 @@ import pytest
 from tests.command_line import Ran, zotshelf
 from tests.libraries import ALPHABET, DEEP_FAULTS, FAULTS, fill, planted, sound, stored
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
-from tests.stores import FolderStore, S3Store, Store, environment
+from tests.stores import FolderStore, S3Store, Store, environment, store_named
 
 SOUND = {"folder": 993, "moto": 100, "ceph": 993}
 """Attachments without fault, by the store; putting them into moto takes long."""
@@ -35,10 +35,7 @@ finally:
 
 @pytest.fixture(params=["folder", "moto", "ceph"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "folder":
-        return FolderStore(tmp_path / "data")
-    found: S3Store = request.getfixturevalue(f"{request.param}_store")
-    return found
+    return store_named(request.param, request, tmp_path / "data")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.attachments import prop, unzipped, zipped
 from tests.command_line import Ran, zotshelf
 from tests.libraries import fill, sound, stored
 from tests.servers import PASSWORD, Server
-from tests.stores import FolderStore, S3Store, Store, environment
+from tests.stores import FolderStore, S3Store, Store, environment, store_named
 
 
 @pytest.fixture
@@ -34,10 +34,7 @@ def password_file(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["folder", "moto", "ceph"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "folder":
-        return FolderStore(tmp_path / "data")
-    found: S3Store = request.getfixturevalue(f"{request.param}_store")
-    return found
+    return store_named(request.param, request, tmp_path / "data")
 
 
 @pytest.fixture(params=["folder", "ceph"])
@@ -128,15 +125,14 @@ def test_times_are_kept_in_a_folder(tmp_path: Path) -> None:
 def test_a_copy_that_is_killed_goes_on_where_it_was(
     kind: str, request: pytest.FixtureRequest, user: str, tmp_path: Path
 ) -> None:
-    store: Store = (
-        FolderStore(tmp_path / "data") if kind == "folder" else request.getfixturevalue("ceph_store")
-    )
+    store = store_named(kind, request, tmp_path / "data")
     origin = FolderStore(tmp_path / "origin")
     files = sound(1000)
     fill(origin, "ann", files)
     addresses = (f"file:{origin.path}/ann", _address(store, user))
     with subprocess.Popen(
-        [sys.executable, "-m", "app", "copy", *addresses],
+        # Slowly, so that it is seen half-way.
+        [sys.executable, "-m", "app", "copy", "--at-once", "2", *addresses],
         env=environment(**_s3(store)),
         stdout=subprocess.PIPE,
     ) as process:

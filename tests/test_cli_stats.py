@@ -10,7 +10,7 @@ import pytest
 from tests.attachments import zipped
 from tests.command_line import zotshelf
 from tests.libraries import fill
-from tests.stores import FolderStore, S3Store, Store
+from tests.stores import FolderStore, Store, store_named
 
 FILES = {
     "PAPER222": {"Müller 2020.PDF": bytes(3000)},
@@ -32,10 +32,7 @@ def _library() -> dict[str, bytes]:
 
 @pytest.fixture(params=["folder", "moto", "ceph"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "folder":
-        return FolderStore(tmp_path / "data")
-    found: S3Store = request.getfixturevalue(f"{request.param}_store")
-    return found
+    return store_named(request.param, request, tmp_path / "data")
 
 
 def test_a_library_in_figures(store: Store) -> None:

@@ -12,7 +12,7 @@ from app.errors import TooManyDeletions
 from tests.conftest import STORAGES
 from tests.dav import Dav, signed_in
 from tests.servers import USERS, Server, serving
-from tests.stores import FolderStore, Store
+from tests.stores import FolderStore, store_named
 
 LIMIT = 10
 
@@ -23,11 +23,7 @@ _users = iter(range(USERS - 200, 0, -1))
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a limit over every store in turn."""
     folder = tmp_path_factory.mktemp("deletions")
-    store: Store = (
-        FolderStore(folder / "data")
-        if request.param == "folder"
-        else request.getfixturevalue(f"{request.param}_store")
-    )
+    store = store_named(request.param, request, folder / "data")
     with serving(store, folder, hourly_deletions=str(LIMIT)) as running:
         yield running
 

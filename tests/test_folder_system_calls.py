@@ -19,6 +19,7 @@ _CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+)")
 _PLACE = re.compile(r"-?\w+<(/[^>]*)>")
 _UPLOADS = re.compile(r"/\.zotshelf/uploads$")
 _ASIDE = re.compile(r"/\.zotshelf/uploads(/[0-9a-f]{32})?$")
+_TRASH = re.compile(r"/\.zotshelf/trash/")
 _REMOVED = re.compile(r'<(/[^>]*)>, "([^"]*)", AT_REMOVEDIR')
 _CONFIRMED = re.compile(r'"HTTP/1\.1 20[147]')
 
@@ -71,7 +72,10 @@ class Disk:
             # Names of the server's own, of what is not there yet or no more, may be lost, and so may those of
             # what was moved aside to be deleted.
             own = _ASIDE if name in _REMOVING else _UPLOADS
-            self.unsynced.update(place for place in places if not own.search(place))
+            # Nor is it promised that what is deleted can be had back after a loss of power.
+            self.unsynced.update(
+                place for place in places if not own.search(place) and not _TRASH.search(f"{place}/")
+            )
             removed = _REMOVED.search(arguments)
             if removed is not None:  # what was in a folder that is gone is of no interest
                 self.unsynced.discard(f"{removed[1]}/{removed[2]}")

@@ -70,10 +70,13 @@ def _busy(front: Front, client: str) -> Iterator[None]:
     connection.putheader("Content-Length", "2000000")
     connection.endheaders()
     before = front.stored_bytes("u2")
-    connection.send(bytes(2**20))
-    front.wait_for_bytes("u2", before)
-    yield
-    connection.close()
+    try:
+        connection.send(bytes(2**20))
+        front.wait_for_bytes("u2", before)
+        yield
+    finally:
+        connection.close()
+    front.wait_for_end("u2", before)
 
 
 def test_all_addresses_of_one_network_are_one_client(relayed: Front) -> None:

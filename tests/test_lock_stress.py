@@ -22,6 +22,7 @@ from app.journal.locks import Locks
 from app.path import DavPath
 from app.storage.base import Records
 from app.storage.folder import FolderStorages
+from app.storage.s3.conditions import Conditions
 from app.storage.s3.connection import Connection
 from app.storage.s3.records import S3Records
 from app.storage.s3.sender import Sender
@@ -125,7 +126,8 @@ async def test_in_a_bucket(
     ]
     prefix = f"{uuid.uuid4().hex}/"
     try:
-        check(await fight([S3Records(host, prefix) for host in hosts], locks))
+        records = [S3Records(host, prefix, Conditions(host, "", trusted=True)) for host in hosts]
+        check(await fight(records, locks))
     finally:
         for host in hosts:
             await host.aclose()

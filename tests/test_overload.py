@@ -146,6 +146,31 @@ def test_where_few_files_may_be_open_there_are_fewer_connections_and_nothing_bre
         assert said(server, "Traceback") == 0
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_server_that_comes_to_the_end_of_its_files_says_so_at_most_once_and_recovers(
+    tmp_path: Path, loop: str
+) -> None:
+    count = 60  # which even those who are told to come again use up
+    limited = f"import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, ({count}, {count}))\n"
+    without = "" if loop == "uvloop" else "sys.modules['uvloop'] = None\n"
+    run = 'sys.argv = ["zotshelf", "serve", "--host", "::1", "--port", "0"]\nfrom app import cli\ncli.main()'
+    with serving(FolderStore(tmp_path / "data"), tmp_path, ("-c", limited + without + run)) as server:
+        with ExitStack() as stack:
+            for _ in range(3 * count):
+                late = stack.enter_context(connect(server))
+                with suppress(OSError):
+                    late.sendall(b"GET / HT")
+            if loop == "asyncio":  # uvloop lets so few in at a time that they do not run out
+                wait_until(lambda: said(server, "has all 60 files open") > 0, "that is not said")
+            time.sleep(1.2)  # asyncio tries again after a second
+        wait_until(lambda: is_served(server), "it does not recover")
+        user = server.new_user()
+        assert exchange(server, "PUT", "/f", signed(user), body=b"x").status == 201
+        assert said(server, "has all 60 files open") == int(loop == "asyncio")
+        assert said(server, "Traceback") == 0
+        assert server.errors.stat().st_size < 2000
+
+
 def test_a_hundred_first_sign_ins_at_once_are_bounded_and_known_ones_go_on(tmp_path: Path) -> None:
     with serving(FolderStore(tmp_path / "data"), tmp_path) as server:
         costly = bcrypt.hashpw(b"p", bcrypt.gensalt(9)).decode()

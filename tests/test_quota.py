@@ -12,7 +12,7 @@ from tests.dav import D, Dav, error_of, members, signed_in
 from tests.s3_faults import Refuse
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.servers import USERS, Server, serving
-from tests.stores import FolderStore, S3Store, Store
+from tests.stores import FolderStore, S3Store, store_named
 from tests.wire import basic, connect_to, head, read_answer
 
 KIB = 1024
@@ -26,11 +26,7 @@ BOTH = "<D:quota-available-bytes/><D:quota-used-bytes/>"
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a quota over every store in turn."""
     folder = tmp_path_factory.mktemp("quota")
-    store: Store = (
-        FolderStore(folder / "data")
-        if request.param == "folder"
-        else request.getfixturevalue(f"{request.param}_store")
-    )
+    store = store_named(request.param, request, folder / "data")
     with serving(store, folder, quota=str(QUOTA)) as running:
         yield running
 

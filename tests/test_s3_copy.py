@@ -185,6 +185,21 @@ async def test_a_copy_in_ranges_whose_end_was_not_heard_of_is_made(
     assert any_s3.bucket.content("g.zip") == CONTENT
 
 
+async def test_a_move_in_ranges_whose_end_never_came_keeps_the_source(
+    any_s3: StandIn, ranging: S3Storage
+) -> None:
+    any_s3.bucket.fill("f.zip", content=CONTENT)
+    any_s3.bucket.fill("g.zip", content=b"old")
+    # The first try failed, and then the upload was gone: whoever has aborted it, it was not completed.
+    any_s3.fail(
+        Refuse("POST", query="uploadId"),
+        Refuse("POST", query="uploadId", status=404, code="NoSuchUpload"),
+    )
+    with pytest.raises(Unavailable):
+        await move(ranging, "f.zip", "g.zip")
+    assert contents(any_s3) == {"f.zip": CONTENT, "g.zip": b"old"}
+
+
 async def test_a_cancelled_copy_in_ranges_leaves_nothing(any_s3: StandIn, ranging: S3Storage) -> None:
     any_s3.bucket.fill("f.zip", content=CONTENT)
     reached, left = threading.Event(), threading.Event()
@@ -337,6 +352,16 @@ async def test_a_target_member_that_stays_is_named_and_so_does_the_source(
     s3.fail(EntryErrors("POST", query="delete", codes={"t/old": "AccessDenied"}))
     assert kinds(await move(storage, "s/", "t/")) == {"t/old": Denied}
     assert set(s3.bucket.objects) == {"s/", "s/1", "t/", "t/1", "t/old"}
+
+
+async def test_a_file_moved_onto_a_collection_of_which_something_stays_is_kept(
+    s3: StandIn, storage: S3Storage
+) -> None:
+    s3.bucket.fill("file", content=CONTENT)
+    s3.bucket.fill("t/", "t/1", "t/2")
+    s3.fail(EntryErrors("POST", query="delete", codes={"t/1": "AccessDenied"}))
+    assert kinds(await move(storage, "file", "t")) == {"t/1": Denied}
+    assert contents(s3) == {"file": CONTENT, "t": CONTENT, "t/": b"", "t/1": b""}
 
 
 async def test_what_appears_in_the_source_meanwhile_is_not_deleted(any_s3: StandIn) -> None:

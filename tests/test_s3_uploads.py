@@ -139,6 +139,15 @@ async def test_a_body_that_fails_leaves_what_was_there(
     [
         pytest.param(SMALL, Refuse("PUT", times=9), Unavailable, id="put-keeps-failing"),
         pytest.param(SMALL, Early("PUT", status=403, code="AccessDenied"), Denied, id="put-refused-unread"),
+        # The first says that there is a file; the second replaces it.
+        pytest.param(SMALL, Refuse("PUT", skip=1, times=9), Unavailable, id="second-put-keeps-failing"),
+        pytest.param(SMALL, Close("PUT", skip=1, size=500, times=9), Unavailable, id="second-put-breaks"),
+        pytest.param(
+            SMALL, Refuse("PUT", skip=1, status=403, code="AccessDenied"), Denied, id="second-put-refused"
+        ),
+        pytest.param(
+            SMALL, Refuse("PUT", skip=1, status=507, code="QuotaExceeded"), NoSpace, id="second-put-no-space"
+        ),
         pytest.param(LARGE, Refuse("POST", times=9), Unavailable, id="creation-keeps-failing"),
         pytest.param(
             LARGE, Refuse("PUT", query="partNumber", times=9), Unavailable, id="first-part-keeps-failing"
@@ -181,6 +190,15 @@ async def test_a_body_that_fails_leaves_what_was_there(
             Refuse("POST", query="uploadId", inside=True, times=3),
             Unavailable,
             id="errors-inside-the-completion",
+        ),
+        pytest.param(
+            LARGE, Close("POST", query="uploadId", times=9), Unavailable, id="completion-keeps-breaking"
+        ),
+        pytest.param(
+            LARGE,
+            Refuse("POST", query="uploadId", status=404, code="NoSuchUpload"),
+            Unavailable,
+            id="upload-swept-away-before-its-completion",
         ),
         pytest.param(
             LARGE,

@@ -75,8 +75,10 @@ def test_a_listing_costs_a_request_for_each_thousand_and_few_more(
     fill(store, count)
     store.requests.clear()
     assert listed(server) == count + 1
-    assert {request.operation for request in store.requests} == {"GET list-type"}
-    assert len(store.requests) <= most
+    # What a server tries when it starts (app.storage.s3.conditions) is none of it.
+    asked = [request.operation for request in store.requests if ".zotshelf" not in request.key]
+    assert set(asked) == {"GET list-type"}
+    assert len(asked) <= most
 
 
 def test_a_listing_of_twenty_thousand_takes_little_memory(store: StandIn, server: Server) -> None:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from app.deadline import ANSWER_SECONDS, Deadline
 from app.dispatch import Dispatch
 from app.storage.base import Body, Busy, StorageError, TooSlow, Written
 from app.storage.s3.storages import S3Storages
@@ -190,6 +191,19 @@ async def test_who_waits_too_long_is_told_that_the_server_is_busy(memory: Upload
     with pytest.raises(Busy, match="ZOTSHELF_UPLOAD_MEMORY"):
         await memory.reserve(F, 2 * MIB)
     assert now() - start == pytest.approx(WAIT_SECONDS, abs=1)
+
+
+@timeless
+async def test_who_waits_for_an_answer_is_told_what_was_missing_while_there_is_time(
+    memory: UploadMemory,
+) -> None:
+    await memory.reserve(F, 10 * MIB)
+    start = now()
+    async with Deadline():
+        await asyncio.sleep(3)
+        with pytest.raises(Busy, match="raise ZOTSHELF_UPLOAD_MEMORY"):
+            await memory.reserve(F, 2 * MIB)
+    assert ANSWER_SECONDS - 2 < now() - start < ANSWER_SECONDS
 
 
 @timeless
@@ -453,7 +467,7 @@ async def test_an_upload_that_finds_no_memory_for_its_next_part_leaves_nothing(
 
 @pytest.mark.parametrize("others", [1, 2], ids=["within-the-body", "after-the-first-bytes"])
 async def test_who_waits_for_memory_is_answered_in_time_although_it_has_more_to_send(
-    s3: StandIn, others: int
+    s3: StandIn, others: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory = UploadMemory(int(2.4 * MIB))
     held = [await memory.reserve(F, MIB) for _ in range(others)]
@@ -469,7 +483,7 @@ async def test_who_waits_for_memory_is_answered_in_time_although_it_has_more_to_
 
     async with opened(s3, memory=memory) as storage:
         sender = storage._sender
-        dispatch = Dispatch(S3Storages(sender, Uploader(sender, memory, MIB), ""), "", 10, answer_seconds=0.5)
+        dispatch = Dispatch(S3Storages(sender, Uploader(sender, memory, MIB), ""), "", 10, answer_seconds=1.5)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await dispatch({**scope, "user": "ann"}, receive, send)
@@ -480,6 +494,7 @@ async def test_who_waits_for_memory_is_answered_in_time_although_it_has_more_to_
             answer = await client.put("/f.zip", content=body(), headers=headers)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert len(sent) < 200
+    assert "raise ZOTSHELF_UPLOAD_MEMORY" in caplog.text
     for one in (*held, *[await task for task in queue]):
         one.release()
     assert taken(memory) == 0

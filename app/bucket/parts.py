@@ -17,6 +17,10 @@ _NOT_SUPPORTED: Final = frozenset(
 )
 _NOT_SUPPORTED_STATUSES: Final = frozenset({405, 501})
 _BLOCKS: Final = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+_BLOCKS_ELSEWHERE: Final = _BLOCKS[1:]
+"""Without BlockPublicAcls, under which most releases of Ceph refuse every upload
+(https://tracker.ceph.com/issues/49135); IgnorePublicAcls makes public ACLs void all the same."""
+
 _HERE: Final = "us-east-1"  # S3 API, CreateBucket: the one region that must not be named
 
 
@@ -151,13 +155,14 @@ async def _public_access(bucket: Bucket) -> Found:
         bucket.client.get_public_access_block(Bucket=bucket.name), "NoSuchPublicAccessBlockConfiguration"
     )
     blocks = answer.get("PublicAccessBlockConfiguration", {})
-    missing = [name for name in _BLOCKS if not blocks.get(name)]
+    wanted = _BLOCKS if bucket.is_aws else _BLOCKS_ELSEWHERE
+    missing = [name for name in wanted if not blocks.get(name)]
     if not missing:
         return Found("blocked")
     return Found(
         f"not blocked: {', '.join(missing)} is off",
         lambda: bucket.client.put_public_access_block(
-            Bucket=bucket.name, PublicAccessBlockConfiguration=dict.fromkeys(_BLOCKS, True)
+            Bucket=bucket.name, PublicAccessBlockConfiguration=blocks | dict.fromkeys(wanted, True)
         ),
     )
 

@@ -11,6 +11,7 @@ from rich.filesize import decimal
 
 from app.commands.console import EXIT_FAILED, JsonOption, fail, new_cli, progress, say, show_json, show_table
 from app.commands.library import DEFAULT_COLLECTION, CollectionOption, collection_at, run
+from app.commands.password import ask_password, read_password
 from app.path import DavPath
 from app.transfer.base import TransferError
 from app.transfer.carry import Outcome, carry
@@ -84,13 +85,10 @@ def _at(place: tuple[str, Password], collection: DavPath) -> tuple[str, DavPath,
 def _password(file: Path | None) -> Password:
     def ask(whose: str) -> str:
         if file is not None:
-            try:
-                return file.read_text(encoding="utf-8").partition("\n")[0]
-            except (OSError, UnicodeError) as error:
-                raise TransferError(f"{file} cannot be read: {error}") from None
+            return read_password(file)
         if not sys.stdin.isatty():
             raise TransferError("there is no terminal to type a password at; name a file with one")
-        return str(typer.prompt(f"Password of {whose}", hide_input=True, err=True))
+        return ask_password(f"Password of {whose}")
 
     return ask
 

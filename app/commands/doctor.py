@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from app.commands.console import EXIT_FAILED, EXIT_WRONG, JsonOption, fail, new_cli, show_json
+from app.commands.password import ask_password, read_password
 from app.doctor.examination import examine
 from app.doctor.public import Address
 from app.doctor.step import Result, State
@@ -69,19 +69,7 @@ def _address(url: str | None) -> Address | None:
 
 
 def _account(user: str, file: Path | None) -> Account:
-    if file is not None:
-        try:
-            with file.open(encoding="utf-8") as lines:
-                return Account(user, _line(lines.readline()))
-        except (OSError, UnicodeDecodeError) as error:
-            raise fail(f"the password file {str(file)!r} cannot be read: {error}", EXIT_WRONG) from None
-    if sys.stdin.isatty():
-        return Account(user, str(typer.prompt("Password", hide_input=True, err=True)))
-    return Account(user, _line(sys.stdin.readline()))
-
-
-def _line(text: str) -> str:
-    return text.removesuffix("\n").removesuffix("\r")
+    return Account(user, ask_password() if file is None else read_password(file))
 
 
 async def _examined(

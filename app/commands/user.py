@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from app.commands.console import EXIT_FAILED, JsonOption, fail, new_cli, say, show_json, show_table
+from app.commands.password import ask_password
 from app.settings import Settings
 from app.users_changes import UserError, add_user, change_password, check_name, new_password, remove_user
 from app.users_file import UsersFile, UsersFileError
@@ -100,11 +100,7 @@ def _told() -> Iterator[None]:
 
 
 def _password(generate: bool) -> str:
-    if generate:
-        return new_password()
-    if sys.stdin.isatty():
-        return str(typer.prompt("Password", hide_input=True, confirmation_prompt="Once more", err=True))
-    return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    return new_password() if generate else ask_password(twice=True)
 
 
 def _report(text: str, password: str, generate: bool) -> None:

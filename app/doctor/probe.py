@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final
 
 from app.doctor.step import Result, State
 from app.path import DavPath
 from app.place import USER, S3Place
 from app.settings import Settings
-from app.storage.base import Body, Records, StartError, Storage, StorageError
+from app.storage.base import Body, NoConditions, Records, StartError, Storage, StorageError
 from app.storages import open_storages
 from app.users_changes import FIRST_USER
 from app.users_file import UsersFile
 
 _FOLDER: Final = "doctor"
+_OTHERWISE: Final = "nothing, if only Zotero uses it; see docs/s3-stores.md"
 
 
 class _WrongAnswer(Exception):
@@ -29,13 +30,21 @@ async def storage(settings: Settings, user: str | None) -> Sequence[Result]:
     try:
         storages = await open_storages(settings)
         try:
-            await _probe(storages.for_user(name))
+            is_sound = await _probe(storages.for_user(name))
         finally:
             await storages.aclose()
     except (StartError, StorageError, _WrongAnswer) as error:
         return [Result("storage", State.FAILED, f"{settings.storage}: {error}", _mend(settings))]
     whose = f" (for {name})" if USER in settings.storage else ""
-    return [Result("storage", State.OK, f"{settings.storage}{whose}: put, read, listed and deleted")]
+    found = [Result("storage", State.OK, f"{settings.storage}{whose}: put, read, listed and deleted")]
+    return found if is_sound else [*found, _unheeded()]
+
+
+def _unheeded() -> Result:
+    # Imported late: a folder needs nothing of S3.
+    from app.storage.s3.conditions import UNHEEDED
+
+    return Result("storage: locks", State.WARNING, UNHEEDED, _OTHERWISE)
 
 
 def _first_user(settings: Settings) -> str:
@@ -51,27 +60,31 @@ def _mend(settings: Settings) -> str:
     return f"run as the user of the server: ls -ld {settings.place.path}"
 
 
-async def _probe(found: Storage) -> None:
+async def _probe(found: Storage) -> bool:
+    """Tell whether what must not be there yet is created only once, if anything depends on it."""
     records = found.records
-    if records is None:
-        await _probe_file(found)
-    else:
-        await _probe_record(records)
+    if records is not None:
+        with suppress(NoConditions):
+            return await _probe_record(records)
+    await _probe_file(found)
+    return records is None
 
 
-async def _probe_record(records: Records) -> None:
+async def _probe_record(records: Records) -> bool:
     name, content = f"{_FOLDER}/{secrets.token_hex(8)}", secrets.token_bytes(32)
     if not await records.create(name, content):
         raise _WrongAnswer("a name that was made up just now is taken")
     try:
         if await records.read(name) != content:
             raise _WrongAnswer("what was put is not what is read")
+        is_sound = not await records.create(name, content[::-1])
         if name not in [listed async for listed in records.list(_FOLDER)]:
             raise _WrongAnswer("what was put is not listed")
     finally:
         await records.delete(name)
     if await records.read(name) is not None:
         raise _WrongAnswer("what was deleted is still there")
+    return is_sound
 
 
 async def _probe_file(found: Storage) -> None:

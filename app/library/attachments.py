@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from app.library.names import is_passed_over, parse_name
@@ -48,10 +49,11 @@ async def read_contents(
     """
     contents = Contents()
     listing = await storage.list(collection)
-    async for page in listing.pages:
-        for entry in page:
-            _add(contents, entry)
-        seen(len(page))
+    async with aclosing(listing.pages) as pages:
+        async for page in pages:
+            for entry in page:
+                _add(contents, entry)
+            seen(len(page))
     return contents
 
 

@@ -146,9 +146,16 @@ def _doubts(prop: Prop) -> Iterator[Problem]:
 
 
 async def _check_zip(storage: Storage, entry: Entry, md5: str | None) -> list[tuple[Problem, str]]:
-    stored: Source = StoredSource(storage, entry)
-    if entry.size <= _SMALL_ZIP:
-        stored = BytesSource(await read(stored, 0, entry.size))
+    return await check_zip(StoredSource(storage, entry), md5)
+
+
+async def check_zip(stored: Source, md5: str | None) -> list[tuple[Problem, str]]:
+    """Read a zip that is not empty whole, and say what is wrong with it; `md5` is what its prop names.
+
+    Raises what `stored` raises.
+    """
+    if stored.size <= _SMALL_ZIP:
+        stored = BytesSource(await read(stored, 0, stored.size))
     try:
         members = await read_directory(stored)
     except BadZip as error:

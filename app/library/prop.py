@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from pathlib import Path
 from typing import Final, NamedTuple
 from xml.etree.ElementTree import ParseError
 
@@ -57,3 +59,9 @@ def parse_prop(content: bytes) -> Prop:
 def make_prop(modified: int, md5: str) -> bytes:
     """Return a prop as clients write it; `modified` is in milliseconds since 1970."""
     return (f'<properties version="1"><mtime>{modified}</mtime><hash>{md5}</hash></properties>').encode()
+
+
+def md5_of(file: Path) -> str:
+    """Return the MD5 of a file as a prop has it. Blocks; raises OSError."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

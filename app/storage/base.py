@@ -99,6 +99,10 @@ class Denied(StorageError):
     """The store refuses us: credentials, permissions or settings are wrong. The operator must act."""
 
 
+class NoConditions(Denied):
+    """The store cannot create a record only where there is none, so there are no locks and properties."""
+
+
 class Busy(StorageError):
     """The store, or this server, has too much to do; the same request may succeed a little later."""
 
@@ -227,6 +231,8 @@ class Body:
     chunks: AsyncIterator[bytes]
     size: int | None
     """Bytes, where the sender announced them. A storage checks that as many came."""
+    is_here: bool = False
+    """Whether the last byte has come already: to read it all keeps nobody waiting, and holds no more."""
 
 
 class Written(NamedTuple):
@@ -359,8 +365,8 @@ class Storage(Protocol):
 
         An exception out of `body` leaves what was there and no litter. `expect` is enforced by the
         store where it can be, otherwise checked just before the commit. Nothing of the body is read
-        before what can be known without it is checked. Raises ParentMissing, IsACollection, Changed,
-        Incomplete, TooLarge, TooSlow, NoSpace.
+        before what can be known without it is checked, unless all of it `is_here`.
+        Raises ParentMissing, IsACollection, Changed, Incomplete, TooLarge, TooSlow, NoSpace.
         """
         ...
 

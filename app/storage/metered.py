@@ -38,7 +38,6 @@ class MeteredStorage:
         self._storage: Final = storage
         self._quota: Final = quota
         self._usage: Final = Usage(self._look)
-        self.abilities = storage.abilities
         self.records = storage.records
         self.stat = storage.stat
         self.list = storage.list
@@ -49,6 +48,10 @@ class MeteredStorage:
     def refusals(self) -> int:
         """How often somebody wanted more."""
         return self._usage.refusals
+
+    @property
+    def abilities(self) -> Abilities:
+        return self._storage.abilities
 
     async def _look(self) -> int:
         return (await weigh(self._storage, DavPath(slash=True))).size

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from app.deadline import seconds_left
 from app.path import DavPath
 from app.storage.base import Busy, TooSlow
 
@@ -20,6 +21,9 @@ SMALL_BYTES: Final = 1048576
 """A body of at most this size, announced, is served from the share for small ones."""
 
 WAIT_SECONDS: Final = 60.0
+"""How long memory is waited for where no client waits for an answer, as by commands."""
+_SPEAK_SECONDS: Final = 1.0
+"""So long before a request is out of time its wait ends, so that it is told, and logged, what was missing."""
 _GRACE_SECONDS: Final = 10.0
 _SLOWEST: Final = 131072
 """Bytes a second below which a sender is slow, if others wait."""
@@ -119,7 +123,7 @@ class _Share:
         self._waiting.append((turn, reservation))
         self._look_soon()
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(_patience()):
                 await turn
         except BaseException:
             self._leave(turn, reservation)
@@ -160,6 +164,11 @@ class _Share:
         self._look_soon()
 
 
+def _patience() -> float:
+    left = seconds_left()
+    return WAIT_SECONDS if left is None else max(left - _SPEAK_SECONDS, 0)
+
+
 class UploadMemory:
     """The ceiling over all uploads, in bytes. Of one process: several workers have one each."""
 
@@ -189,7 +198,7 @@ class UploadMemory:
     async def reserve(self, path: DavPath, size: int) -> Reservation:
         """Wait for `size` bytes; the caller releases them.
 
-        Raises Busy when there is none within WAIT_SECONDS.
+        Raises Busy when there is none in the time that the request at hand has (app.deadline).
         """
         share = self._share_for(size)
         reservation = Reservation(share, path, size)
@@ -197,7 +206,7 @@ class UploadMemory:
             await share.take(reservation)
         except TimeoutError:
             raise Busy(
-                path, "the memory for uploads (ZOTSHELF_UPLOAD_MEMORY) was full for too long"
+                path, "the memory for uploads was full for too long: raise ZOTSHELF_UPLOAD_MEMORY"
             ) from None
         return reservation
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 
 class TransferError(Exception):
@@ -34,6 +34,10 @@ class Pair:
     zip: Stored | None = None
     prop: Stored | None = None
 
+    def files(self) -> Iterator[Stored]:
+        """Yield what there is, the zip first."""
+        yield from filter(None, (self.zip, self.prop))
+
 
 @dataclass(slots=True)
 class Content:
@@ -43,6 +47,15 @@ class Content:
     size: int
     """Bytes."""
     modified: int | None = None
+
+    @classmethod
+    def of(cls, content: bytes, modified: int | None = None) -> Self:
+        """Return what is read at once."""
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield content
+
+        return cls(chunks(), len(content), modified)
 
 
 @dataclass(slots=True)
@@ -57,6 +70,11 @@ class Listed:
             pair.prop = stored
         else:
             pair.zip = stored
+
+    @property
+    def number(self) -> int:
+        """How many files there are."""
+        return sum(len(list(pair.files())) for pair in self.pairs.values())
 
 
 class Source(Protocol):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from app.library.parallel import each
+from app.library.prop import MAX_BYTES
 from app.transfer.base import Changed, Listed, Pair, Source, Stored, Target, TransferError
 
-_MAX_PROP_BYTES: Final = 65536
 _ATTEMPTS: Final = 3
 _DELAY_SECONDS: Final = 1.0
 
@@ -58,7 +58,7 @@ async def carry(
                 await _settle(source, target, pair, known, outcome)
         except TransferError as error:
             outcome.failures.append((pair.key, str(error)))
-        done(sum(stored is not None for stored in (pair.zip, pair.prop)))
+        done(len(list(pair.files())))
 
     await each(wanted.pairs.values(), settle, at_once)
     outcome.failures.sort()
@@ -68,13 +68,13 @@ async def carry(
 async def _settle(source: Source, target: Target, pair: Pair, known: Listed, outcome: Outcome) -> None:
     there = known.pairs.get(pair.key, Pair(pair.key))
     if await _is_same(source, target, pair, there):
-        outcome.present += sum(stored is not None for stored in (pair.zip, pair.prop))
+        outcome.present += len(list(pair.files()))
         return
-    for stored in (pair.zip, pair.prop):
-        if stored is not None:
-            size = await _carry_one(source, target, stored)
-            outcome.size += size
-            outcome.carried += 1
+    for stored in pair.files():
+        # Not in one step: others count while this one waits.
+        size = await _carry_one(source, target, stored)
+        outcome.size += size
+        outcome.carried += 1
 
 
 async def _carry_one(source: Source, target: Target, stored: Stored) -> int:
@@ -117,7 +117,7 @@ def _is_older(stored: Stored | None, there: Stored | None) -> bool:
 
 
 async def _read(source: Source, stored: Stored) -> bytes:
-    if stored.size is not None and stored.size > _MAX_PROP_BYTES:
+    if stored.size is not None and stored.size > MAX_BYTES:
         raise TransferError(f"{stored.name} is too large for a prop")
     async with source.open(stored) as content:
         return b"".join([chunk async for chunk in content.chunks])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from app.byte_range import ByteRange
@@ -29,10 +29,11 @@ class StoragePlace:
         listed = Listed()
         try:
             listing = await self._storage.list(self._collection)
-            async for page in listing.pages:
-                for entry in page:
-                    self._add(listed, entry)
-                seen(len(page))
+            async with aclosing(listing.pages) as pages:
+                async for page in pages:
+                    for entry in page:
+                        self._add(listed, entry)
+                    seen(len(page))
         except (NotFound, NotACollection):
             raise TransferError(f"there is no collection {self._collection.href()}") from None
         except StorageError as error:

@@ -69,7 +69,7 @@ class WebDavPlace:
         listed = Listed()
         for response in root.iter(f"{_DAV}response"):
             _add(listed, response)
-        seen(sum((pair.zip is not None) + (pair.prop is not None) for pair in listed.pairs.values()))
+        seen(listed.number)
         return listed
 
     @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 import tempfile
@@ -14,7 +13,7 @@ from typing import IO, Final
 
 from app.library.member import content as content_of
 from app.library.names import is_key, parse_name
-from app.library.prop import BadProp, parse_prop
+from app.library.prop import BadProp, md5_of, parse_prop
 from app.library.zip_directory import BadZip, read_directory
 from app.transfer.base import Content, Listed, Stored, TransferError
 
@@ -55,7 +54,7 @@ class Unpacked:
             content = await asyncio.to_thread((self._folder / name.key / PROP).read_bytes)
         except OSError as error:
             raise TransferError(f"{stored.name}: {error.strerror}") from error
-        yield Content(_once(content), len(content))
+        yield Content.of(content)
 
     async def prepare(self) -> None:
         try:
@@ -98,7 +97,7 @@ class Unpacked:
         prop = parse_prop(content)
         folder = self._folder / key
         files = [found for found in folder.rglob("*") if found.is_file()] if folder.is_dir() else []
-        if prop.md5 is not None and not any(_md5_of(found) == prop.md5 for found in files):
+        if prop.md5 is not None and not any(md5_of(found) == prop.md5 for found in files):
             raise BadProp("no file of the attachment has the MD5 that it names")
         for found in files:
             os.utime(found, (prop.modified / 1000, prop.modified / 1000))
@@ -154,12 +153,3 @@ def _put_in_place(made: Path, target: Path) -> None:
     if target.exists():
         target.rename(made.parent / "old")
     made.rename(target)
-
-
-def _md5_of(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content

@@ -8,7 +8,6 @@ not disturbed.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 from app.library.names import is_key, parse_name
-from app.library.prop import make_prop
+from app.library.prop import make_prop, md5_of
 from app.transfer.base import Changed, Content, Listed, Stored, TransferError
 
 _PREFIX: Final = "storage:"
@@ -100,7 +99,7 @@ class ZoteroData:
         try:
             if name is not None and name.part == "prop":
                 content = await asyncio.to_thread(_prop_of, attachment)
-                yield Content(_once(content), len(content), stored.modified)
+                yield Content.of(content, stored.modified)
                 return
             with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
                 await asyncio.to_thread(_pack, attachment.folder, file)
@@ -113,8 +112,7 @@ def _prop_of(attachment: _Attachment) -> bytes:
     modified = attachment.main.stat().st_mtime_ns // 1_000_000
     md5 = attachment.known_md5
     if md5 is None or modified != attachment.known_modified:
-        with attachment.main.open("rb") as file:
-            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        md5 = md5_of(attachment.main)
     return make_prop(modified, md5)
 
 
@@ -137,10 +135,6 @@ def _files(folder: Path) -> Iterator[Path]:
             yield from _files(entry)
         elif entry.is_file():
             yield entry
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
 
 
 async def _read(file: IO[bytes]) -> AsyncIterator[bytes]:

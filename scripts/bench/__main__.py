@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-import signal
 import sys
 import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Final, NamedTuple
 
 import typer
@@ -20,6 +17,7 @@ from scripts.bench.parts import run_all
 from scripts.bench.peers import On
 from scripts.bench.processes import REPOSITORY, BenchError
 from scripts.bench.report import Report
+from scripts.bench.running import prepare, say
 
 
 class _Default(NamedTuple):
@@ -101,22 +99,21 @@ def bench(
         only=tuple(filter(None, only.split(","))),
         venvs=tuple(path.absolute() for path in venv or ()),
     )
-    signal.signal(signal.SIGTERM, _stop)
-    _allow_many_connections()
+    prepare()
     with tempfile.TemporaryDirectory(prefix="zotshelf-bench-") as work:
         report = _run(options, Path(work))
     report.write(out)
-    _say(report.markdown())
-    _say(f"Written to {out}")
+    say(report.markdown())
+    say(f"Written to {out}")
 
 
 def _run(options: Options, work: Path) -> Report:
     # Apache's workers are another user, and must come through.
     work.chmod(0o755)
     began = time.monotonic()
-    course = Bench(options, work, _say)
+    course = Bench(options, work, say)
     for peer in course.missing:
-        _say(f"{peer.name} is missing: {peer.install}")
+        say(f"{peer.name} is missing: {peer.install}")
     store = run_all(course)
     return Report(
         when=datetime.now(UTC),
@@ -128,22 +125,6 @@ def _run(options: Options, work: Path) -> Report:
         options=options,
         samples=course.samples,
     )
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # called by signal with both
-    # Not at once, so that every program that was started is stopped.
-    _say("stopped by a signal")
-    sys.exit(128 + number)
-
-
-def _allow_many_connections() -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def main() -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Final
 
 import typer
 
 from scripts.bench.processes import REPOSITORY, SEARCH_PATH, BenchError
+from scripts.bench.running import prepare, say
 from scripts.bench.store import bucket
 from scripts.reliability.play import fill, jobs_of, play_all
 from scripts.reliability.results import Result, broken_by, inserted, markdown, read, updated, write
@@ -64,30 +62,13 @@ def _write(results: list[Result]) -> None:
 def _play(rows: list[Row], variant: str, server: str, at_once: int) -> list[Result]:
     jobs = [job for job in jobs_of(rows, contenders(server)) if variant in job.variant]
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, _stop)
-    _allow_many_connections()
+    prepare()
     with tempfile.TemporaryDirectory(prefix="zotshelf-reliability-") as work, bucket(Path(work)) as made:
         stage = Stage(made, client_of(made), Path(work))
         fill(stage, [job.row for job in jobs])
-        results = list(play_all(stage, jobs, at_once, _say))
-    _say(f"{len(jobs)} cases in {time.monotonic() - began:.0f} s")
+        results = list(play_all(stage, jobs, at_once, say))
+    say(f"{len(jobs)} cases in {time.monotonic() - began:.0f} s")
     return results
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # called by signal with both
-    # Not at once, so that every program that was started is stopped.
-    _say("stopped by a signal")
-    sys.exit(128 + number)
-
-
-def _allow_many_connections() -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def main() -> None:

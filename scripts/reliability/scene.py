@@ -107,7 +107,9 @@ class FolderStore:
 
     def leftovers(self) -> list[str]:
         own = self._seen(".zotshelf")
-        return [file.name for file in own.rglob("*") if file.is_file()]
+        # What was replaced is kept on purpose.
+        found = (file.relative_to(own) for file in own.rglob("*") if file.is_file())
+        return [file.name for file in found if file.parts[0] != "trash"]
 
 
 def client_of(bucket: Bucket) -> Any:

@@ -25,6 +25,7 @@ import typer
 from scripts.bench.commands import zotshelf
 from scripts.bench.drive import Job, drive
 from scripts.bench.processes import BenchError
+from scripts.bench.running import say
 from scripts.bench.server import Server, serving
 from scripts.bench.site import PASSWORD, USER, Command, Place, S3Place, Site
 from scripts.bench.store import bucket
@@ -61,7 +62,7 @@ def _place(on: str, work: Path) -> Iterator[Place]:
         yield work / "data"
     elif on == "s3":
         with bucket(work) as store:
-            _say(f"on {store.store}")
+            say(f"on {store.store}")
             yield S3Place(store, "slow")
     else:
         raise typer.BadParameter("must be folder or s3", param_hint="--on")
@@ -80,21 +81,21 @@ def _measure(server: Server, writers: int, readers: int, seconds: float) -> None
     wire, tree = server.wire, server.tree
     _fill(wire)
     before = _latencies(wire, _BEFORE_SECONDS)
-    _say(f"at rest {tree.resident_bytes() / 1e6:.0f} MB")
+    say(f"at rest {tree.resident_bytes() / 1e6:.0f} MB")
     tree.reset_peak()
     clients = SlowClients(_crowd(wire, writers, readers))
     meanwhile = _latencies(wire, seconds)
     outcomes = clients.stop()
-    _say(f"peak {tree.peak_mb():.0f} MB, at the end {tree.resident_bytes() / 1e6:.0f} MB")
-    _say(f"after {seconds:.0f} s: {_told(outcomes)}; in the end: {_told(clients.finish())}")
+    say(f"peak {tree.peak_mb():.0f} MB, at the end {tree.resident_bytes() / 1e6:.0f} MB")
+    say(f"after {seconds:.0f} s: {_told(outcomes)}; in the end: {_told(clients.finish())}")
     for name in _OPERATIONS:
         old, new = statistics.median(before[name]), statistics.median(meanwhile[name])
         worst = max(meanwhile[name])
-        _say(
+        say(
             f"{name}: median {old * 1000:.2f} ms before, {new * 1000:.2f} ms meanwhile ({new / old:.2f}x),"
             f" longest {worst * 1000:.0f} ms, of {len(meanwhile[name])}"
         )
-    _say(f"peak in all {tree.peak_mb():.0f} MB, afterwards {tree.resident_bytes() / 1e6:.0f} MB")
+    say(f"peak in all {tree.peak_mb():.0f} MB, afterwards {tree.resident_bytes() / 1e6:.0f} MB")
 
 
 def _told(outcomes: Counter[str]) -> str:
@@ -144,13 +145,8 @@ def _latencies(wire: Wire, seconds: float) -> dict[str, list[float]]:
 
     faults = drive(wire, jobs(), 1).faults
     if faults:
-        _say(f"the normal client met {dict(faults)}")
+        say(f"the normal client met {dict(faults)}")
     return found
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from scripts.bench.running import say
 from scripts.soak.kill import Killing, kill_often
 from scripts.soak.record import Record
 from scripts.soak.soak import Options, soak
@@ -35,7 +36,7 @@ def faults(
 ) -> None:
     """Let clients work while the store fails: nothing confirmed may be lost, no body mixed or cut."""
     options = Options(minutes * 60, clients, share, seed, workers)
-    _report(on, lambda store, folder: soak(store, folder, options, _say))
+    _report(on, lambda store, folder: soak(store, folder, options, say))
 
 
 @app.command("kill")
@@ -48,7 +49,7 @@ def kill(
 ) -> None:
     """Kill the busy server again and again: what is there afterwards must be what it has promised."""
     options = Killing(times, clients, seed, workers)
-    _report(on, lambda store, folder: kill_often(store, folder, options, _say))
+    _report(on, lambda store, folder: kill_often(store, folder, options, say))
 
 
 def _report(on: str, run: Callable[..., Record]) -> None:
@@ -59,13 +60,8 @@ def _report(on: str, run: Callable[..., Record]) -> None:
         place = Path(folder)
         with storage(on, place) as store:
             record = run(store, place)
-    _say(f"\n{record.table()}\n\n{on}, {time.monotonic() - began:.0f} s")
+    say(f"\n{record.table()}\n\n{on}, {time.monotonic() - began:.0f} s")
     sys.exit(1 if record.defects() else 0)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -21,10 +21,13 @@ class Aside:
         self._temporaries = temporaries
         self._removals: dict[DavPath, Removal] = {}
 
-    def make(self, path: DavPath) -> DavPath:
-        """Make a folder for what has to do with `path`. Raises StorageError."""
+    def make(self, path: DavPath, origin: DavPath | None = None) -> DavPath:
+        """Make a folder for what has to do with `path`; `origin` is where its members were before.
+
+        Raises StorageError.
+        """
         folder = self._temporaries.make_folder(path)
-        self._removals[folder] = Removal(self._root, folder, ())
+        self._removals[folder] = Removal(self._root, folder, (), origin=origin)
         return folder
 
     def keep(self, folder: DavPath) -> None:

@@ -7,7 +7,8 @@ from typing import Final
 from app.path import DavPath
 from app.storage.base import Abilities, Body, Denied, Expectation, Leave, Written
 from app.storage.folder.aside import Aside
-from app.storage.folder.blocks import Blocks
+from app.storage.folder.blocks import BLOCK_BYTES, Blocks
+from app.storage.folder.history import FolderHistory
 from app.storage.folder.placing import OtherFileSystem, place
 from app.storage.folder.records import FolderRecords
 from app.storage.folder.root import Root
@@ -15,8 +16,14 @@ from app.storage.folder.staging import Staging
 from app.storage.folder.temporary import Temporaries
 from app.storage.folder.threads import Threads, clean_up, in_thread
 from app.storage.folder.upload import Upload
+from app.storage.history import History
 
 ABILITIES: Final = Abilities(atomic_replace=True, server_side_copy=True, records=True)
+
+
+def _is_here(body: Body) -> bool:
+    """Tell whether a body can be checked and stored by one call, as all of one block has come."""
+    return body.is_here and body.size is not None and body.size < BLOCK_BYTES
 
 
 class AtomicWrites:
@@ -29,11 +36,14 @@ class AtomicWrites:
         self._threads = threads
         self._temporaries = Temporaries(root)
         self.records = FolderRecords(root, self._temporaries, threads)
+        self.history: History | None = FolderHistory(root, self._temporaries, threads)
 
     async def write(self, path: DavPath, body: Body, expect: Expectation, leave: Leave) -> Written:
         """Store a file whole or not at all; see Storage.write."""
         upload = Upload(self._root, self._temporaries, path, expect)
-        await in_thread(self._threads, path, upload.check)
+        finish = upload.check_and_finish if _is_here(body) else upload.finish
+        if not _is_here(body):
+            await in_thread(self._threads, path, upload.check)
         blocks = Blocks(path, body)
         try:
             block = await blocks.read()
@@ -44,7 +54,7 @@ class AtomicWrites:
                 # A body so small is on the disk in no time, and costs one call.
                 async with leave():
                     with self._root.errors(path):
-                        return await in_thread(self._threads, path, upload.finish, block)
+                        return await in_thread(self._threads, path, finish, block)
             await in_thread(self._threads, path, upload.seal, block)
             async with leave():
                 with self._root.errors(path):

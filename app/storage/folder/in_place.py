@@ -36,6 +36,7 @@ class InPlaceWrites:
 
     abilities = ABILITIES
     records = None
+    history = None
 
     def __init__(self, root: MountedRoot, threads: Threads) -> None:
         self._root = root

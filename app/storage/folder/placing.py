@@ -74,6 +74,8 @@ class _Renaming:
         both_files = found is not None and stat.S_ISREG(moved.st_mode) and stat.S_ISREG(found.st_mode)
         is_same = found is not None and os.path.samestat(moved, found)
         if found is None or both_files or is_same:
+            if both_files and not is_same:
+                self._root.keep(self._target, self._there)
             self._rename()
             if is_same:
                 self._unlink_twin()
@@ -103,7 +105,7 @@ class _Renaming:
         where it was and nothing has the target's name: the client, who has had no answer, repeats. The
         old target lies in `.zotshelf/uploads` under its own name until it is swept, a day later.
         """
-        folder = self._aside.make(self._target)
+        folder = self._aside.make(self._target, origin=self._target.parent)
         name = name_of(self._target)
         with self._root.collection(folder) as aside:
             os.rename(name, name, src_dir_fd=self._there, dst_dir_fd=aside)

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from app.path import RESERVED, DavPath
 from app.storage.base import (
@@ -40,6 +40,9 @@ _READ: Final = os.O_RDONLY | _FOLDER
 
 MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """What the system says of a name that nothing has; ELOOP and ENOTDIR also of a symbolic link."""
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What the system says where there is no room."""
+
 _KINDS: Final[dict[int | None, type[StorageError]]] = {
     errno.EISDIR: IsACollection,
     errno.EEXIST: Exists,
@@ -122,6 +125,22 @@ def _os_error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+class Keeping(Protocol):
+    """Where what is deleted or overwritten is kept for a while. Every method blocks."""
+
+    def take(self, path: DavPath, folder: int) -> None:
+        """Take a file out of its open folder, whether it can be kept or not. Raises OSError."""
+        ...
+
+    def keep(self, path: DavPath, folder: int) -> None:
+        """Keep a file, if possible, that is about to be overwritten in its open folder."""
+        ...
+
+    def make_room(self, size: int) -> bool:
+        """Give up what is kept so that `size` more bytes may be stored; False if nothing is left of it."""
+        ...
+
+
 class Root:
     """A folder that is served. Every method blocks; OSError comes out as it is unless said otherwise.
 
@@ -136,6 +155,8 @@ class Root:
         self._within = within
         self._identity: tuple[int, int] | None = None
         self._oddities: set[tuple[str, ...]] = set()
+        self.trash: Keeping | None = None
+        """None where what is deleted is gone at once."""
 
     def below_shared(self, path: DavPath) -> tuple[str, ...]:
         """Return the names that lead from the folder that holds the roots of all users to a resource."""
@@ -288,6 +309,18 @@ class Root:
             # Those that do not say how much they have say that they have nothing.
             if (found.f_blocks and not found.f_bavail) or (found.f_files and not found.f_favail):
                 raise _os_error(errno.ENOSPC)
+
+    def discard(self, path: DavPath, folder: int) -> None:
+        """Delete a file from its open folder; it is kept where there is a trash. Raises OSError."""
+        if self.trash is None or self.is_reserved(path):
+            os.unlink(name_of(path), dir_fd=folder)
+        else:
+            self.trash.take(path, folder)
+
+    def keep(self, path: DavPath, folder: int) -> None:
+        """Keep the file that is about to be overwritten in its open folder, where there is a trash."""
+        if self.trash is not None and not self.is_reserved(path):
+            self.trash.keep(path, folder)
 
     def _tell_oddity(self, folder: int, path: DavPath) -> None:
         with suppress(NameRefused, OSError):

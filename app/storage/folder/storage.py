@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing, nullcontext, suppress
+from contextvars import Context
 from pathlib import Path
 from typing import Final
 
@@ -42,8 +44,11 @@ from app.storage.folder.reading import OpenFile
 from app.storage.folder.root import Root, name_of, sync_folder
 from app.storage.folder.threads import Threads, in_thread
 from app.storage.folder.transfer import carry_out
+from app.storage.folder.trash import Trash
+from app.storage.folder.trash_sweep import TrashSweep
 from app.storage.folder.tree import Removal, remove
 from app.storage.folder.writes import Writes
+from app.storage.history import History
 from app.storage.read_ahead import ReadAhead
 
 THREADS: Final = 16
@@ -70,12 +75,14 @@ class FolderStorage:
         within: Root | None = None,
         *,
         in_place: bool = False,
+        trash: bool = False,
         ahead: ReadAhead | None = None,
     ) -> None:
         """`within` is a folder that must be there before `root` may be made below it.
 
         Several roots share `ahead`, what their readers may hold. With `in_place` files are written where
-        they belong; see app.storage.folder.in_place.
+        they belong; see app.storage.folder.in_place. With `trash` what is overwritten or deleted is kept,
+        unless files are written in place.
         """
         self._threads = threads
         self._ahead = ahead or ReadAhead()
@@ -86,6 +93,7 @@ class FolderStorage:
             self._writes = InPlaceWrites(mounted, threads)
         else:
             self._root = Root(root, within)
+            self._root.trash = Trash(self._root) if trash else None
             self._writes = AtomicWrites(self._root, threads)
 
     @property
@@ -95,6 +103,10 @@ class FolderStorage:
     @property
     def records(self) -> Records | None:
         return self._writes.records
+
+    @property
+    def history(self) -> History | None:
+        return self._writes.history
 
     async def space(self) -> Space | None:
         """Return what is used and free of the disk that the folder is on."""
@@ -221,19 +233,22 @@ class FolderStorage:
 class FolderStorages:
     """All roots of a server (`app.storage.base.Storages`), with the threads that work on them."""
 
-    def __init__(self, template: str, *, in_place: bool = False) -> None:
+    def __init__(self, template: str, *, in_place: bool = False, trash_days: int = 0) -> None:
         """Make the folder `template`, or the part of it before the segment that names the user.
 
         `{user}` in it gives every user a root of their own, made when it is first used; without it
         all share one. A relative path counts from the working directory of this moment. With
-        `in_place` files are written where they belong, and not under another name first. Blocks; raises
-        StartError.
+        `in_place` files are written where they belong, and not under another name first. What is
+        overwritten or deleted is kept for `trash_days`, which needs a running event loop; 0 keeps nothing.
+        Blocks; raises StartError.
         """
         self._template = str(Path(template).absolute())
         self._in_place = in_place
         self._threads = Threads(THREADS)
         self._ahead = ReadAhead()
         self._storages: dict[str, FolderStorage] = {}
+        self._keeps_trash = trash_days > 0 and not in_place
+        self._sweeping: asyncio.Task[None] | None = None
         fixed = Path(self._template.partition("{user}")[0] + "x").parent
         self._fixed = (MountedRoot if in_place else Root)(
             fixed if self._is_per_user else Path(self._template)
@@ -247,6 +262,10 @@ class FolderStorages:
                 "files are written in place in %s, where nothing is mounted: is the mount missing?",
                 self._fixed.folder,
             )
+
+        if self._keeps_trash:
+            sweep = TrashSweep(self._template, self._threads, trash_days)
+            self._sweeping = asyncio.create_task(sweep.run(), context=Context())
 
     @property
     def _is_per_user(self) -> bool:
@@ -263,7 +282,14 @@ class FolderStorages:
         if storage is None:
             folder = Path(self._template.replace("{user}", owner))
             within = self._fixed if self._is_per_user else None
-            storage = FolderStorage(folder, self._threads, within, in_place=self._in_place, ahead=self._ahead)
+            storage = FolderStorage(
+                folder,
+                self._threads,
+                within,
+                in_place=self._in_place,
+                trash=self._keeps_trash,
+                ahead=self._ahead,
+            )
             self._storages[owner] = storage
         return storage
 
@@ -272,6 +298,9 @@ class FolderStorages:
 
     async def aclose(self) -> None:
         """Wait for what the threads are still doing, and end them; safe to call twice."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         for storage in self._storages.values():
             await storage.aclose()
         await self._threads.aclose()

@@ -15,7 +15,7 @@ from app.path import DavPath
 from app.storage.base import Unavailable
 from app.storage.folder.leavings import UPLOADS, Leavings
 from app.storage.folder.pieces import write_all
-from app.storage.folder.root import Root
+from app.storage.folder.root import FULL, Keeping, Root
 from app.storage.folder.tree import Removal
 from app.storage.folder.waits import waiting_for_disk
 
@@ -43,10 +43,19 @@ class Temporaries:
             uploads = self._root.open_or_make(UPLOADS)
             name = secrets.token_hex(16)
             try:
-                return TemporaryFile(uploads, name, os.open(name, _CREATE, 0o666, dir_fd=uploads))
+                return TemporaryFile(uploads, name, self._create(name, uploads), self._root.trash)
             except BaseException:
                 os.close(uploads)
                 raise
+
+    def _create(self, name: str, uploads: int) -> int:
+        try:
+            return os.open(name, _CREATE, 0o666, dir_fd=uploads)
+        except OSError as error:
+            # A disk may have room for bytes, and none for one more file.
+            if error.errno not in FULL or self._root.trash is None or not self._root.trash.make_room(0):
+                raise
+            return os.open(name, _CREATE, 0o666, dir_fd=uploads)
 
     def make_folder(self, path: DavPath) -> DavPath:
         """Make a folder, and return its path, for what has to do with `path`. Raises StorageError."""
@@ -67,7 +76,9 @@ class Temporaries:
 class TemporaryFile:
     """A file that becomes visible in one step, or never. Every method blocks and may raise OSError."""
 
-    def __init__(self, uploads: int, name: str, file: int) -> None:
+    def __init__(self, uploads: int, name: str, file: int, trash: Keeping | None = None) -> None:
+        """What is in the `trash` gives way where the disk is full."""
+        self._trash = trash
         self._uploads = uploads
         self._name: str | None = name
         self._file = file
@@ -85,8 +96,20 @@ class TemporaryFile:
         What was written is brought to the disk every 32 MiB, so that a sender who is faster than the
         disk is held back on the way and does not wait long after its last byte.
         """
-        self._unsynced += write_all(self._file, block)
+        begin = os.lseek(self._file, 0, os.SEEK_CUR)
+        while True:
+            try:
+                self._unsynced += write_all(self._file, block)
+                break
+            except OSError as error:
+                if not self._has_made_room(error, sum(map(len, block))):
+                    raise
+                os.ftruncate(self._file, begin)
+                os.lseek(self._file, begin, os.SEEK_SET)
         self._sync_sometimes()
+
+    def _has_made_room(self, error: OSError, size: int) -> bool:
+        return self._trash is not None and error.errno in FULL and self._trash.make_room(size)
 
     def append_from(self, file: int, limit: int) -> int:
         """Append up to `limit` bytes, at least one, of what comes next in `file`.
@@ -108,6 +131,8 @@ class TemporaryFile:
         try:
             copied = os.copy_file_range(file, self._file, limit)
         except OSError as error:
+            if self._has_made_room(error, limit):
+                return self._copy_range(file, limit)
             if error.errno not in _NO_RANGES:
                 raise
             self._in_kernel = False
@@ -147,6 +172,8 @@ class TemporaryFile:
         except OSError as error:
             if error.errno in _NO_HARD_LINKS:
                 return False
+            if self._has_made_room(error, 0):
+                return self.link_to(folder, name)
             raise
         self._unlink()
         return True
@@ -155,7 +182,13 @@ class TemporaryFile:
         """Give the file its name, in the place of whatever file has it."""
         if self._name is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        os.rename(self._name, name, src_dir_fd=self._uploads, dst_dir_fd=folder)
+        try:
+            os.rename(self._name, name, src_dir_fd=self._uploads, dst_dir_fd=folder)
+        except OSError as error:
+            if self._has_made_room(error, 0):
+                self.rename_to(folder, name)
+                return
+            raise
         self._name = None
 
     def _unlink(self) -> None:

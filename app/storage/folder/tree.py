@@ -39,7 +39,7 @@ def remove(
                 return None
             if is_collection:
                 return Removal(root, path, keep, tally)
-            os.unlink(name_of(path), dir_fd=parent)
+            root.discard(path, parent)
             if tally is not None:
                 tally.add(1, status.st_size)
         return Unsynced(None, os.dup(parent))
@@ -68,9 +68,17 @@ class Removal:
     """
 
     def __init__(
-        self, root: Root, path: DavPath, keep: Collection[DavPath], tally: Tally | None = None
+        self,
+        root: Root,
+        path: DavPath,
+        keep: Collection[DavPath],
+        tally: Tally | None = None,
+        origin: DavPath | None = None,
     ) -> None:
+        """`origin` is where the members of `path` were before they were set aside."""
         self._root = root
+        self._top = path
+        self._origin = path if origin is None else origin
         self._tally = tally or Tally()
         self._keep = frozenset(keep)
         self._way = [_Folder(path, path)]
@@ -137,11 +145,14 @@ class Removal:
             return
         try:
             size = member.stat(follow_symlinks=False).st_size
-            os.unlink(name_of(path), dir_fd=self._scan.folder)
+            self._root.discard(self._known_as(path), self._scan.folder)
         except OSError as error:
             self._fail(folder, path, error)
         else:
             self._tally.add(1, size)
+
+    def _known_as(self, path: DavPath) -> DavPath:
+        return DavPath((*self._origin.segments, *path.segments[len(self._top.segments) :]))
 
     def _leave(self, folder: _Folder) -> None:
         """Delete a folder that was emptied, or leave it and those above it if it was not."""

@@ -55,6 +55,11 @@ class Upload:
             temporary.append(block)
             self._sealed = temporary.seal()
 
+    def check_and_finish(self, block: list[bytes]) -> Unsynced[Written]:
+        """Do all in one call, for a body that was there before anybody could check."""
+        self.check()
+        return self.finish(block)
+
     def finish(self, block: list[bytes]) -> Unsynced[Written]:
         """Write the last block, make all of it durable and put it in place."""
         self.seal(block)
@@ -83,6 +88,8 @@ class Upload:
                 if temporary.link_to(parent, name):
                     return None
         found = self._target.find(parent)
+        if found is not None:
+            self._root.keep(self._path, parent)
         temporary.rename_to(parent, name)
         return None if found is None else found.st_size
 

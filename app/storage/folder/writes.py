@@ -8,6 +8,7 @@ from typing import Protocol
 from app.path import DavPath
 from app.storage.base import Abilities, Body, Expectation, Failure, Leave, Records, Written
 from app.storage.folder.threads import Unsynced
+from app.storage.history import History
 
 
 class FileUpload(Protocol):
@@ -71,6 +72,9 @@ class Writes(Protocol):
 
     @property
     def records(self) -> Records | None: ...
+
+    @property
+    def history(self) -> History | None: ...
 
     async def write(self, path: DavPath, body: Body, expect: Expectation, leave: Leave) -> Written:
         """Store a file; see Storage.write."""

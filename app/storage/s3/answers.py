@@ -11,7 +11,7 @@ from app.storage.s3.failures import error_code
 _ERROR_ROOT: Final = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<Error[\s>]")
 
 _CODES: Final = {
-    404: {"NoSuchKey", "NoSuchUpload"},
+    404: {"NoSuchKey", "NoSuchUpload", "NoSuchVersion"},
     412: {"PreconditionFailed"},
 }
 """What S3 says with these statuses, when they are an answer to what was asked."""

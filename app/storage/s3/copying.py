@@ -40,13 +40,14 @@ class Copier:
     keys: Keys
     limit: int = COPY_LIMIT
 
-    async def copy_key(self, path: DavPath, source: Key, target: str) -> None:
+    async def copy_key(self, path: DavPath, source: Key, target: str, *, version: str = "") -> None:
         """Copy one object; `path` is what an error is about. The target is replaced whole or not at all.
 
-        Raises Changed when the source is no longer what was listed, and NotFound when it is gone.
+        `version` is the id of the source's version, if it is not the present one. Raises Changed when the
+        source is no longer what was listed, and NotFound when it is gone.
         """
         headers = {
-            "x-amz-copy-source": self._source(source.key),
+            "x-amz-copy-source": self._source(source.key, version),
             "x-amz-copy-source-if-match": source.etag,
         }
         if source.size > self.limit:
@@ -63,8 +64,9 @@ class Copier:
         )
         _check(path, reply)
 
-    def _source(self, key: str) -> str:
-        return f"/{self.sender.connection.bucket}/{quote(key, safe='/~', errors='surrogateescape')}"
+    def _source(self, key: str, version: str) -> str:
+        source = f"/{self.sender.connection.bucket}/{quote(key, safe='/~', errors='surrogateescape')}"
+        return f"{source}?versionId={quote(version, safe='~')}" if version else source
 
     async def _copy_ranges(self, path: DavPath, source: Key, target: str, headers: dict[str, str]) -> None:
         upload = await OpenUpload.begin(self.sender, path, target)

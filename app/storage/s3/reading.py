@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 import aiohttp
 
@@ -40,13 +41,20 @@ class _Source:
     sender: Sender
     key: str
     reader: Reader
+    query: str = ""
 
     async def get(
         self, path: DavPath, headers: Mapping[str, str], *, insistent: bool = False
     ) -> aiohttp.ClientResponse:
         ahead = self.reader.granted or self.reader.next()
         return await self.sender.stream(
-            path, self.key, headers, accept=(404, 412, 416), ahead=ahead, insistent=insistent
+            path,
+            self.key,
+            headers,
+            accept=(404, 412, 416),
+            ahead=ahead,
+            insistent=insistent,
+            query=self.query,
         )
 
 
@@ -154,9 +162,14 @@ async def open_object(
     key: str,
     wanted: ByteRange | None,
     expect: str | None,
+    version: str = "",
 ) -> OpenedObject:
-    """Open one object. Raises NotFound, Changed, RangeUnsatisfiable."""
-    source = _Source(sender, key, Reader(ahead))
+    """Open one object. Raises NotFound, Changed, RangeUnsatisfiable.
+
+    `version` is the id of one that is not the present one; of such a one only bytes that it has can be read.
+    """
+    query = f"versionId={quote(version, safe='~')}" if version else ""
+    source = _Source(sender, key, Reader(ahead), query)
     try:
         return await _open(source, path, wanted, expect)
     except BaseException:

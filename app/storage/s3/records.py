@@ -8,7 +8,8 @@ from typing import Final
 
 from app.dates import parse_date
 from app.path import RESERVED, DavPath
-from app.storage.base import Unavailable
+from app.storage.base import NoConditions, Unavailable
+from app.storage.s3.conditions import UNHEEDED, Conditions
 from app.storage.s3.digest import digest_of
 from app.storage.s3.listing import pages, read_page
 from app.storage.s3.sender import Sender
@@ -21,11 +22,13 @@ _NAME: Final = re.compile(f"{_SEGMENT}(?:/{_SEGMENT})*")
 class S3Records:
     """See app.storage.base.Records; `create` rests on PutObject with If-None-Match: *.
 
-    Names that cannot be a record's raise ValueError.
+    Where the store does not heed that there are no records: `create` raises NoConditions. Names that cannot
+    be a record's raise ValueError.
     """
 
-    def __init__(self, sender: Sender, prefix: str) -> None:
+    def __init__(self, sender: Sender, prefix: str, conditions: Conditions) -> None:
         self._sender = sender
+        self._conditions = conditions
         self._prefix = f"{prefix}{RESERVED}/"
 
     def _key(self, name: str) -> str:
@@ -35,6 +38,9 @@ class S3Records:
 
     async def create(self, name: str, content: bytes) -> bool:
         key = self._key(name)
+        await self._conditions.check()
+        if self._conditions.lacking:
+            raise NoConditions(_PATH, UNHEEDED)
         digest = await digest_of(content, is_aws=self._sender.connection.is_aws)
         reply = await self._sender.call(
             _PATH,
@@ -42,20 +48,26 @@ class S3Records:
             key,
             headers={"If-None-Match": "*", digest.header: digest.value},
             body=content,
-            accept=(412,),
+            accept=(412, 501),
         )
+        if reply.status == 501:
+            raise NoConditions(_PATH, UNHEEDED)
         if reply.status != 412:
             return True
         # The first try may have succeeded without our hearing of it; contents are never alike by chance.
         return reply.attempts > 1 and await self.read(name) == content
 
     async def read(self, name: str) -> bytes | None:
+        if self._conditions.lacking:
+            return None
         reply = await self._sender.call(_PATH, "GET", self._key(name), accept=(404,))
         return None if reply.status == 404 else reply.body
 
     async def list(self, folder: str, after: str = "") -> AsyncIterator[str]:
         prefix = self._key(folder) + "/"
         start = self._prefix + after if after else ""
+        if self._conditions.lacking:
+            return
         first = await read_page(self._sender, _PATH, prefix, delimiter=True, after=start)
         async for page in pages(self._sender, _PATH, prefix, first, delimiter=True):
             for key in page.keys:

@@ -100,6 +100,8 @@ class Sender:
         self._signer = Signer(connection.region)
         self.uploads: set[str] = set()
         """The ids of the multipart uploads that are under way here."""
+        self.knows_conditions = True
+        """Whether the store may know If-None-Match; Backblaze answers each PutObject that has it with 501."""
         self._health = Health()
         self.operations = Operations()
         self._opening: set[asyncio.Task[None]] = set()
@@ -181,12 +183,13 @@ class Sender:
         *,
         ahead: int,
         insistent: bool = False,
+        query: str = "",
     ) -> aiohttp.ClientResponse:
         """Send a GET and return the answer with its body unread; the caller closes it.
 
         Of the body about `ahead` bytes are taken from the store before they are asked for.
         """
-        asked = _Asked(path, "GET", key, "", headers, b"", accept, b"", insistent, ahead)
+        asked = _Asked(path, "GET", key, query, headers, b"", accept, b"", insistent, ahead)
         response, _, _ = await self._send(asked, self._silence, streamed=True)
         return response
 

@@ -28,10 +28,13 @@ from app.storage.base import (
     Tally,
     Written,
 )
+from app.storage.history import History
 from app.storage.read_ahead import ReadAhead
 from app.storage.remembered import Known, Remembered
+from app.storage.s3.conditions import Conditions
 from app.storage.s3.copying import SLOWEST_COPY, Copier
 from app.storage.s3.deletion import delete_key, delete_tree
+from app.storage.s3.history import S3History
 from app.storage.s3.keys import Keys
 from app.storage.s3.listing import Key, Page, pages, read_page
 from app.storage.s3.ranges import pages_in_ranges
@@ -47,21 +50,29 @@ Entries: TypeAlias = list[Entry]
 _QUICKLY_COPIED: Final = 2**26
 """Bytes that any store copies in the time in which a client must have its answer."""
 
-ABILITIES = Abilities(atomic_replace=True, server_side_copy=True, records=True)
+_ABILITIES: Final = Abilities(atomic_replace=True, server_side_copy=True, records=True)
+_WITHOUT_RECORDS: Final = _ABILITIES._replace(records=False)
 
 
 class S3Storage:
     """The resources whose keys begin with `prefix` (empty, or ending in a slash)."""
 
-    def __init__(self, sender: Sender, uploader: Uploader, prefix: str, ahead: ReadAhead) -> None:
+    def __init__(
+        self, sender: Sender, uploader: Uploader, prefix: str, ahead: ReadAhead, conditions: Conditions
+    ) -> None:
         self._sender = sender
+        self._conditions = conditions
         self._ahead = ahead
         self._uploader = uploader
         self._keys = Keys(prefix)
         self._copier = Copier(sender, self._keys)
         self._remembered = Remembered()
-        self.abilities = ABILITIES
-        self.records: Records | None = S3Records(sender, prefix)
+        self.records: Records | None = S3Records(sender, prefix, conditions)
+        self.history: History | None = S3History(self._copier, ahead)
+
+    @property
+    def abilities(self) -> Abilities:
+        return abilities_by(self._conditions)
 
     async def stat(self, path: DavPath) -> Entry:
         if path.slash or path.is_root:
@@ -303,6 +314,11 @@ class S3Storage:
     async def _delete_file(self, path: DavPath, expect: str | None) -> None:
         etag = expect if self._sender.connection.is_aws else None
         await delete_key(self._sender, path, self._keys.file(path), etag)
+
+
+def abilities_by(conditions: Conditions) -> Abilities:
+    """Return what can be done in a store, as far as is known of it."""
+    return _WITHOUT_RECORDS if conditions.lacking else _ABILITIES
 
 
 def _allow_time(source: Entry) -> None:

@@ -83,14 +83,16 @@ class Uploader:
     async def _put_over_anything(
         self, path: DavPath, key: str, payload: Payload, headers: dict[str, str], digest: Digest
     ) -> Written:
-        reply = await self.sender.call(
-            path, "PUT", key, headers=headers | {"If-None-Match": "*"}, body=payload, accept=(412, 501)
-        )
-        etag = None if reply.status == 501 else await self._confirmed_etag(path, key, reply, digest)
-        if etag is not None:
-            return Written(etag, created=True)
-        # 501: a store that does not know the condition.
-        created = reply.status == 501 and await find_etag(self.sender, path, key) is None
+        if self.sender.knows_conditions:
+            reply = await self.sender.call(
+                path, "PUT", key, headers=headers | {"If-None-Match": "*"}, body=payload, accept=(412, 501)
+            )
+            self.sender.knows_conditions = reply.status != 501
+            etag = None if reply.status == 501 else await self._confirmed_etag(path, key, reply, digest)
+            if etag is not None:
+                return Written(etag, created=True)
+        # Remembered, or every file would be sent twice.
+        created = not self.sender.knows_conditions and await find_etag(self.sender, path, key) is None
         reply = await self.sender.call(path, "PUT", key, headers=headers, body=payload)
         return Written(_confirmed(path, reply, digest), created)
 

@@ -119,7 +119,7 @@ class Credentials(Target):
     async def _answer(self, scope: Scope) -> None:
         if self._auth is None:
             addresses = ClientAddresses(())
-            self._auth = BasicAuth(self._inside, self._users, "1", _Patient(0), addresses)
+            self._auth = BasicAuth(self._inside, self._users, lambda: "1", _Patient(0), addresses)
         await self._auth(scope, _nothing, self._sent)
 
     async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:

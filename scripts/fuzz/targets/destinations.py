@@ -8,7 +8,7 @@ from app import destination as module
 from app.destination import destination, local_path
 from app.errors import BadDestination
 from app.headers import BadHeader, Headers
-from app.path import BadPath, DavPath
+from app.path import SERVER_NAME, BadPath, DavPath
 from scripts.fuzz.target import Target, choose_text
 from scripts.fuzz.targets.paths import ALPHABET, check_segments
 
@@ -87,7 +87,8 @@ class Destinations(Target):
             return
         try:
             path = DavPath.parse(plain)
-            expected: object = BadPath if path.is_reserved else path.segments
+            own = path.is_reserved or path.segments[:1] == (SERVER_NAME,)
+            expected: object = BadPath if own else path.segments
         except BadPath:
             expected = BadPath
         assert _outcome(plain) == expected, "another path than in a request line"
