@@ -23,15 +23,17 @@ class Figures:
     """All samples of one moment."""
 
     def __init__(self, text: str) -> None:
-        families = list(text_string_to_metric_families(text))
-        self.meanings = {family.name: family.documentation for family in families}
-        """By the name of a metric without `_total`."""
+        families = text_string_to_metric_families(text)
         self._samples = [sample for family in families for sample in family.samples]
 
     @property
     def names(self) -> set[str]:
         """The names of all samples, as a query has them."""
         return {sample.name for sample in self._samples}
+
+    def labels_of(self, name: str) -> set[str]:
+        """Return the names of the labels that the samples of a name have."""
+        return {label for sample in self._samples if sample.name == name for label in sample.labels}
 
     def label_values(self, label: str) -> set[str]:
         return {sample.labels[label] for sample in self._samples if label in sample.labels}

@@ -175,7 +175,7 @@ def _downloads(server: Server) -> float:
 
 def test_the_memory_of_uploads_is_seen_while_it_is_in_use(tmp_path: Path, s3: StandIn) -> None:
     settings = {"upload_part_size": "1MiB", "upload_memory": "6MiB"}
-    with measured(_store(s3), tmp_path, **settings) as server, connect(server) as connection:
+    with measured(_store(s3), tmp_path, SERVE, **settings) as server, connect(server) as connection:
         fields = (f"Authorization: {basic('u0')}", f"Content-Length: {20 * MIB}")
         connection.sendall(head("PUT", "/a.zip", *fields) + bytes(MIB // 2))
         wait_until(lambda: figures(server).get("upload_memory_bytes") > 0, "no memory was taken")
@@ -350,7 +350,7 @@ def test_two_workers_have_a_port_each_and_add_up(tmp_path: Path, command: tuple[
 def test_a_worker_that_follows_a_dead_one_has_its_port(tmp_path: Path) -> None:
     first = three_free_ports()
     settings = {"workers": "2", "metrics": f"[::1]:{first}"}
-    with measured(FolderStore(tmp_path / "data"), tmp_path, **settings) as server:
+    with measured(FolderStore(tmp_path / "data"), tmp_path, SERVE, **settings) as server:
         wait_until(lambda: len(urls(server)) == 2, "a worker has no port")
         children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text()
         victim, _ = [pid for pid in map(int, children.split()) if _listening(pid) == 2]
