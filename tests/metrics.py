@@ -73,6 +73,12 @@ def figures(server: Server) -> Figures:
     return scrape(url)
 
 
+def settled(server: Server) -> Figures:
+    """Return what a server says when it has nothing to do: an answer is there before it is counted."""
+    wait_until(lambda: figures(server).get("requests_in_progress") == 0, "a request is never over")
+    return figures(server)
+
+
 def wait_until(holds: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not holds():

@@ -111,7 +111,7 @@ def test_many_who_ask_at_once_are_one_question_to_the_store(proxied: tuple[Serve
     with ThreadPoolExecutor(50) as threads:
         statuses = list(threads.map(lambda _: ready(server).status, range(50)))
     assert Counter(statuses) == {200: 50}
-    assert proxy.operations() == ["GET list-type"]
+    assert proxy.operations().count("GET list-type") == 1
 
 
 # The questions
