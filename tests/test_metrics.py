@@ -20,7 +20,7 @@ from tests.s3_faults import ALWAYS, Cut, Lost, Refuse, Stall
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.servers import PASSWORD, SERVE, Server, serving
 from tests.stores import FolderStore, S3Store
-from tests.wire import basic, connect, exchange, head
+from tests.wire import basic, connect, exchange, head, read_answer
 
 MIB = 2**20
 
@@ -154,6 +154,18 @@ def test_an_open_upload_is_seen_and_is_gone_when_its_client_breaks_off(server: S
     assert set(found.by("open_streams", "direction").values()) == {0}
     assert set(found.by("connections", "state").values()) == {0}
     assert found.by("requests_total", "method", "status") == {("PUT", "499"): 1}
+
+
+def test_an_upload_that_falls_silent_is_no_open_stream_any_more(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "data")
+    with measured(store, tmp_path, client_timeout="0.2", discard_seconds="0.1") as server:
+        with connect(server) as connection:
+            fields = (f"Authorization: {basic('u0')}", "Content-Length: 1000000")
+            connection.sendall(head("PUT", "/a.zip", *fields) + bytes(1000))
+            assert read_answer(connection, "PUT").status == 408
+            found = settled(server)
+        assert found.by("requests_total", "method", "status") == {("PUT", "408"): 1}
+        assert set(found.by("open_streams", "direction").values()) == {0}
 
 
 def test_an_open_download_is_seen_and_is_gone_when_its_client_breaks_off(
