@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.answer import POURED
 from app.client_address import ClientAddresses
+from app.counts import Traffic
 from app.errors import ClientGone, ConnectionCut
 
 access_logger: Final = logging.getLogger("zotshelf.access")
@@ -24,41 +25,27 @@ class AccessLog:
     """ASGI middleware, the outermost: counts, times and logs, and lets no exception out.
 
     The line has the client's address, user, method, path as the client wrote it, status, bytes of the
-    body in and out, and milliseconds. An answer that was broken off on purpose is marked as cut.
+    body in and out, and milliseconds. An answer that was broken off on purpose is marked as cut. `traffic` is
+    where all of that is counted.
     """
 
-    def __init__(self, app: ASGIApp, addresses: ClientAddresses) -> None:
+    def __init__(self, app: ASGIApp, addresses: ClientAddresses, traffic: Traffic) -> None:
         self._app = app
         self._addresses = addresses
+        self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._refuse_upgrade(scope, send)
             return
         started = time.perf_counter()
-        received = sent = status = 0
-        finished = False
-
-        async def counted_receive() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            return message
-
-        async def counted_send(message: Message) -> None:
-            nonlocal sent, status, finished
-            await send(message)
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            else:
-                sent += len(message.get("body", b"")) + message.get(POURED, 0)
-                finished = not message.get("more_body", False)
-
+        exchange = _Exchange(receive, send, self._traffic)
         cut = ""
         try:
-            await self._app(scope, counted_receive, counted_send)
+            await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:
-            status = status if finished else CLIENT_GONE
+            if not exchange.finished:
+                exchange.status = CLIENT_GONE
         except ConnectionCut as error:
             cut = str(error) or "the source broke"
         except asyncio.CancelledError:
@@ -66,12 +53,15 @@ class AccessLog:
         except Exception:
             logger.exception("%s failed in a way nobody foresaw; please report it", scope["method"])
             cut = "internal error"
-            status = status or 500
-        self._log(scope, status, received, sent, (time.perf_counter() - started) * 1000, cut)
+            exchange.status = exchange.status or 500
+        seconds = time.perf_counter() - started
+        exchange.end(scope["method"], seconds, cut)
+        self._log(scope, exchange.status, exchange.received, exchange.sent, seconds * 1000, cut)
 
     async def _refuse_upgrade(self, scope: Scope, send: Send) -> None:
         # uvicorn answers so when a WebSocket is closed before it was accepted.
         await send({"type": "websocket.close"})
+        self._traffic.ended("GET", 403, 0.0)
         self._log({**scope, "method": "GET"}, 403, 0, 0, 0.0, "")
 
     def _log(
@@ -79,6 +69,62 @@ class AccessLog:
     ) -> None:
         if access_logger.isEnabledFor(logging.INFO):
             _write_line(self._addresses.of(scope), scope, status, received, sent, milliseconds, cut)
+
+
+class _Exchange:
+    """A request and its answer, counted as they pass."""
+
+    __slots__ = (
+        "_is_download",
+        "_is_upload",
+        "_receive",
+        "_send",
+        "_traffic",
+        "finished",
+        "received",
+        "sent",
+        "status",
+    )
+
+    def __init__(self, receive: Receive, send: Send, traffic: Traffic) -> None:
+        self._receive = receive
+        self._send = send
+        self._traffic = traffic
+        self._is_upload = self._is_download = self.finished = False
+        self.received = self.sent = self.status = 0
+        traffic.under_way += 1
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        size = len(message.get("body", b""))
+        self.received += size
+        self._traffic.received += size
+        if message.get("more_body", False) != self._is_upload:
+            self._is_upload = not self._is_upload
+            self._traffic.uploads += 1 if self._is_upload else -1
+        return message
+
+    async def send(self, message: Message) -> None:
+        await self._send(message)
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            return
+        size = len(message.get("body", b"")) + message.get(POURED, 0)
+        self.sent += size
+        self._traffic.sent += size
+        self.finished = not message.get("more_body", False)
+        if self.finished is self._is_download:
+            self._is_download = not self._is_download
+            self._traffic.downloads += 1 if self._is_download else -1
+
+    def end(self, method: str, seconds: float, cut: str) -> None:
+        """Count the whole of it."""
+        traffic = self._traffic
+        traffic.under_way -= 1
+        traffic.uploads -= self._is_upload
+        traffic.downloads -= self._is_download
+        traffic.cut += bool(cut)
+        traffic.ended(method, self.status, seconds)
 
 
 def _write_line(

@@ -12,6 +12,7 @@ import binascii
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from hashlib import blake2b
 from math import ceil
@@ -115,6 +116,8 @@ class BasicAuth:
         self._bad = _Memory(BAD_SECONDS)
         self._version = users.version
         self._said = Seldom()
+        self.refusals = Counter(failed=0, blocked=0, busy=0)
+        """Sign-ins that were refused: for a wrong password, for too many of those, and for want of time."""
         self._checks: dict[tuple[bytes, int], asyncio.Task[bool]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,6 +131,7 @@ class BasicAuth:
         try:
             user = await self._user_of(given[0], scope) if given else None
         except _BusyError:
+            self.refusals["busy"] += 1
             if self._said.due():
                 logger.warning(
                     "more than %d sign-ins wait for bcrypt: further ones must try again", MAX_CHECKS
@@ -136,11 +140,13 @@ class BasicAuth:
             await self._refuse(scope, send, 503, "Too many sign-ins at once, try again.", retry)
             return
         except _BlockedError as error:
+            self.refusals["blocked"] += 1
             retry = (b"retry-after", b"%d" % error.seconds)
             text = f"Too many wrong passwords, try again in {error.seconds} s."
             await self._refuse(scope, send, 429, text, retry)
             return
         if user is None:
+            self.refusals["failed"] += len(given)
             challenge = (b"www-authenticate", b'Basic realm="zotshelf", charset="UTF-8"')
             await self._refuse(scope, send, 401, "A user name and its password are needed.", challenge)
             return

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from typing import Final, Protocol
 
 from app.crowd import Seldom
@@ -49,6 +50,18 @@ class Connections:
         """How much each that is behind had not taken when it was looked at, and since when that is so."""
         self._timer: asyncio.TimerHandle | None = None
         self._said = Seldom()
+        self.refusals: Counter[int] = Counter()
+        """How many requests were answered before they reached the application, by status."""
+
+    @property
+    def all(self) -> int:
+        """How many connections there are."""
+        return len(self._all)
+
+    @property
+    def waiting(self) -> int:
+        """How many of them wait for a request."""
+        return len(self._idle)
 
     def admit(self, connection: Connection) -> bool:
         """Take in one that comes; False if it must be refused. `leave` follows in either case."""

@@ -39,7 +39,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
         if sockets and not port:
             address = (address[0], sockets[0].getsockname()[1], *address[2:])
         try:
-            sockets.append(_bind(family, address, dual_stack=False))
+            sockets.append(bind(family, address, dual_stack=False))
         except OSError as error:
             failure = error
             if error.errno != errno.EADDRNOTAVAIL:
@@ -94,18 +94,19 @@ def _listen_everywhere(port: int) -> socket.socket:
     if not _has_ipv6():
         logger.warning("this host has no IPv6 (it is disabled in the kernel): listening for IPv4 only")
     try:
-        return _bind(socket.AF_INET6, ("::", port), dual_stack=True)
+        return bind(socket.AF_INET6, ("::", port), dual_stack=True)
     except OSError as error:
         # Where IPv6 is merely switched off, :: still means every IPv4 address.
         if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             _refuse("::", port, error)
     try:
-        return _bind(socket.AF_INET, ("0.0.0.0", port), dual_stack=False)  # noqa: S104  # as asked for
+        return bind(socket.AF_INET, ("0.0.0.0", port), dual_stack=False)  # noqa: S104  # as asked for
     except OSError as error:
         _refuse("0.0.0.0", port, error)  # noqa: S104
 
 
-def _bind(family: int, address: SocketAddress, *, dual_stack: bool) -> socket.socket:
+def bind(family: int, address: SocketAddress, *, dual_stack: bool) -> socket.socket:
+    """Return a listening socket. Raises OSError."""
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -15,14 +16,17 @@ from app.access import AccessLog
 from app.auth import BasicAuth
 from app.client_address import ClientAddresses
 from app.connections import Connections
+from app.counts import Traffic
 from app.descriptors import Scarcity, connections_at_once
 from app.discard import DiscardBody
-from app.dispatch import Dispatch
+from app.dispatch import METHODS, Dispatch
 from app.logs import configure
 from app.methods.options import dav_classes
+from app.metrics.sources import Sources
 from app.pages.door import Pages
+from app.ready import Readiness
 from app.settings import Settings, SettingsError
-from app.storage.base import StartError
+from app.storage.base import StartError, Storages
 from app.storage.metered import MeteredStorages
 from app.storages import open_storages
 from app.throttle import Throttle
@@ -35,13 +39,16 @@ async def _health(request: Request) -> Response:  # noqa: ARG001  # Starlette ca
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
-    """Open users and storage, and yield the application that serves them; close them at the end."""
+async def opened(settings: Settings, connections: Connections) -> AsyncIterator[ASGIApp]:
+    """Open users and storage, and yield the application that serves them; close them at the end.
+
+    `connections` are those through which it is asked.
+    """
     async with AsyncExitStack() as stack:
         users = await stack.enter_async_context(Users.open(settings.users_file))
-        storages = await open_storages(settings, serving=True)
-        if settings.quota:
-            storages = MeteredStorages(storages, settings.quota)
+        store = await open_storages(settings, serving=True)
+        quotas = MeteredStorages(store, settings.quota) if settings.quota else None
+        storages: Storages = quotas or store
         stack.push_async_callback(storages.aclose)
         dispatch = Dispatch(
             storages,
@@ -58,9 +65,28 @@ async def opened(settings: Settings) -> AsyncIterator[ASGIApp]:
         stack.push_async_callback(pages.aclose)
         auth = BasicAuth(pages, users, lambda: dav_classes(storages.abilities), throttle, addresses)
         stack.push_async_callback(auth.aclose)
-        router = Router([Route("/-/health", _health)], redirect_slashes=False, default=auth)
+        readiness = Readiness(storages.probe)
+        stack.push_async_callback(readiness.aclose)
+        routes = [Route("/-/health", _health), Route("/-/ready", readiness.answer)]
+        router = Router(routes, redirect_slashes=False, default=auth)
         discard = DiscardBody(router, settings.discard_size, settings.discard_seconds)
-        yield AccessLog(discard, addresses)
+        traffic = Traffic((*METHODS, "OPTIONS"))
+        sources = Sources(traffic, auth.refusals, connections, store, quotas)
+        await stack.enter_async_context(_metrics(settings, sources))
+        yield AccessLog(discard, addresses, traffic)
+
+
+@asynccontextmanager
+async def _metrics(settings: Settings, sources: Sources) -> AsyncIterator[None]:
+    """Tell Prometheus, where that is wanted, how it goes."""
+    address = settings.metrics_address
+    if address is None:
+        yield
+        return
+    # Nobody else needs the memory that the library takes.
+    module = await asyncio.to_thread(import_module, "app.metrics.listener")
+    async with module.metrics(address, settings.workers, sources):
+        yield
 
 
 class Application:
@@ -83,9 +109,9 @@ class Application:
         try:
             settings = self._settings or Settings.load()
             configure(settings)
-            async with opened(settings) as served:
+            connections = Connections(connections_at_once(settings.connections), settings.client_timeout)
+            async with opened(settings, connections) as served:
                 scope["state"]["served"] = served
-                connections = Connections(connections_at_once(settings.connections), settings.client_timeout)
                 scope["state"]["connections"] = connections
                 scarcity = Scarcity()
                 scope["state"]["scarcity"] = scarcity

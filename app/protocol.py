@@ -297,6 +297,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _write(self, status: HTTPStatus, text: str, *headers: str) -> None:
+        if self._all is not None:
+            self._all.refusals[status.value] += 1
         body = f"{text}\n"
         # The parser has the method of the request before until it comes to the target.
         is_head = self._in_head and self.url and self.parser.get_method() == b"HEAD"

@@ -30,6 +30,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from app.metrics.address import MOST_PORT, MetricsAddress, parse_metrics_address
 from app.place import FolderPlace, Place, S3Place, parse_place
 
 __all__ = ["FolderPlace", "Place", "S3Place", "Settings", "SettingsError"]
@@ -54,6 +55,11 @@ class SettingsError(Exception):
 
 def _checked_storage(text: str) -> str:
     parse_place(text)
+    return text
+
+
+def _checked_metrics(text: str) -> str:
+    parse_metrics_address(text)
     return text
 
 
@@ -270,6 +276,11 @@ class Settings(BaseModel):
         le=_DAY,
         description="How long, in seconds, requests may go on once the server has been told to stop.",
     )
+    metrics: Annotated[str, AfterValidator(_checked_metrics)] | None = Field(
+        default=None,
+        description="The address and port, such as `[::1]:9633`, at which Prometheus may ask the server how"
+        " it goes, without a password; further workers take the ports behind it. See `docs/metrics.md`.",
+    )
     log_format: Literal["text", "json"] = Field(
         default="text", description="How log lines are written: `text` or `json`."
     )
@@ -281,6 +292,11 @@ class Settings(BaseModel):
     def place(self) -> Place:
         """What `storage` names."""
         return parse_place(self.storage)
+
+    @property
+    def metrics_address(self) -> MetricsAddress | None:
+        """What `metrics` names."""
+        return None if self.metrics is None else parse_metrics_address(self.metrics)
 
     @property
     def proxies(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -309,6 +325,17 @@ class Settings(BaseModel):
         if self.folder_writes == "in-place" and not isinstance(self.place, FolderPlace):
             raise ValueError(
                 f"{PREFIX}FOLDER_WRITES=in-place is about a folder: it needs {PREFIX}STORAGE=file:PATH"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_metrics_ports(self) -> Self:
+        ports = self.metrics_address.ports(self.workers) if self.metrics_address else range(0)
+        if ports and ports[-1] > MOST_PORT:
+            raise ValueError(f"{PREFIX}METRICS must leave a port for each of {PREFIX}WORKERS")
+        if self.port and not self.socket and self.port in ports:
+            raise ValueError(
+                f"{PREFIX}METRICS takes {PREFIX}PORT: it needs ports of its own, one for each worker"
             )
         return self
 

@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.access import AccessLog
 from app.client_address import ClientAddresses
+from app.counts import Traffic
 from tests.servers import PASSWORD, Server, serving
 from tests.stores import FolderStore
 from tests.wire import basic, connect, exchange, head, logged, read_answer
@@ -256,7 +257,7 @@ async def test_a_websocket_that_a_server_would_open_is_refused(caplog: pytest.Lo
 
     with caplog.at_level("INFO", "zotshelf.access"):
         scope = {"type": "websocket", "raw_path": b"/socket", "headers": [], "client": ("::1", 1)}
-        await AccessLog(never, ClientAddresses([]))(scope, receive, send)
+        await AccessLog(never, ClientAddresses([]), Traffic(["GET"]))(scope, receive, send)
     assert sent == [{"type": "websocket.close"}]
     assert [record.getMessage().partition(" in=")[0] for record in caplog.records] == [
         "::1 - GET /socket 403"

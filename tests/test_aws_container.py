@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app import serve
+from app.connections import Connections
 from app.main import opened
 from app.settings import S3Place, Settings
 from app.users_changes import create_first_user
@@ -43,7 +44,10 @@ async def test_the_health_check_needs_no_password(tmp_path: Path) -> None:
     create_first_user(users)
     settings = Settings(storage=f"file:{tmp_path}/data", users_file=users)
     group = template(CONTAINER).properties("TargetGroup")
-    async with opened(settings) as app, httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
+    async with (
+        opened(settings, Connections(64, 10)) as app,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http,
+    ):
         answer = await http.get("http://container" + group["HealthCheckPath"])
     assert str(answer.status_code) == group["Matcher"]["HttpCode"]
 

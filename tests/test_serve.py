@@ -289,7 +289,9 @@ def test_the_command_line_knows_its_version_and_does_not_import_rich() -> None:
 
 def test_a_server_does_not_import_what_only_other_commands_and_pages_need() -> None:
     code = "import sys, app.cli, app.serve, app.main, app.storage.s3.storages\n"
-    code += "print([name for name in ('app.host.options', 'jinja2') if name in sys.modules])"
+    code += (
+        "print([name for name in ('app.host.options', 'jinja2', 'prometheus_client') if name in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=False
     )

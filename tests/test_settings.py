@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,12 @@ def test_a_storage_is_a_folder_or_a_bucket(storage: str, place: Place) -> None:
         pytest.param("PORT", "eighty", "must be a whole number from 0 to 65535", id="port in words"),
         pytest.param("PORT", "65536", "must be a whole number from 0 to 65535", id="port too high"),
         pytest.param("PORT", "80.5", "must be a whole number from 0 to 65535", id="half a port"),
+        pytest.param("METRICS", "9633", "must be an address and a port such as [::1]:9633", id="no address"),
+        pytest.param("METRICS", "::1:9633", "must be an address and a port", id="no brackets"),
+        pytest.param("METRICS", "localhost:9633", "must be an address and a port", id="a name"),
+        pytest.param("METRICS", "[::1]:99999", "must be an address and a port", id="no such port"),
+        pytest.param("METRICS", "[127.0.0.1]:9633", "must be an address and a port", id="IPv4 in brackets"),
+        pytest.param("METRICS", "[::1]:8080", "takes ZOTSHELF_PORT: it needs ports", id="the server's port"),
         pytest.param("WORKERS", "0", "must be a whole number from 1 to 64", id="no worker"),
         pytest.param("S3_DUALSTACK", "perhaps", "must be on or off", id="neither on nor off"),
         pytest.param("S3_ADDRESSING", "dns", "must be 'virtual', 'path' or 'auto'", id="addressing"),
@@ -288,3 +295,16 @@ def test_only_into_a_folder_can_files_be_written_in_place() -> None:
     assert _error(in_place | {"ZOTSHELF_STORAGE": "s3://bucket"}) == (
         "ZOTSHELF_FOLDER_WRITES=in-place is about a folder: it needs ZOTSHELF_STORAGE=file:PATH"
     )
+
+
+def test_metrics_have_an_address_and_a_port_for_each_worker() -> None:
+    assert Settings.load({}).metrics_address is None
+    found = Settings.load({"ZOTSHELF_METRICS": "[::1]:9633", "ZOTSHELF_WORKERS": "3"}).metrics_address
+    assert found is not None
+    assert [found.at(port) for port in found.ports(3)] == ["[::1]:9633", "[::1]:9634", "[::1]:9635"]
+    assert Settings(metrics="127.0.0.1:0").metrics_address == (ipaddress.ip_address("127.0.0.1"), 0)
+    too_high = {"ZOTSHELF_METRICS": "[::1]:65534", "ZOTSHELF_WORKERS": "3"}
+    assert _error(too_high) == "ZOTSHELF_METRICS must leave a port for each of ZOTSHELF_WORKERS"
+    assert "takes ZOTSHELF_PORT" in _error({"ZOTSHELF_METRICS": "[::1]:8079", "ZOTSHELF_WORKERS": "2"})
+    on_socket = {"ZOTSHELF_METRICS": "[::1]:8080", "ZOTSHELF_SOCKET": "/run/zotshelf.sock"}
+    assert Settings.load(on_socket).metrics == "[::1]:8080"

@@ -45,6 +45,11 @@ class MeteredStorage:
         self.make_collection = storage.make_collection
 
     @property
+    def refusals(self) -> int:
+        """How often somebody wanted more."""
+        return self._usage.refusals
+
+    @property
     def abilities(self) -> Abilities:
         return self._storage.abilities
 
@@ -172,6 +177,7 @@ class _Share:
             return
         await self._usage.look_again()
         if not self._fits(size):
+            self._usage.refusals += 1
             raise QuotaExceeded(self._path, f"the quota of {self._quota} bytes is used up")
 
     async def _size_of_old(self) -> int:
@@ -226,6 +232,14 @@ class MeteredStorages:
         if root is None:
             root = self._roots[storage] = MeteredStorage(storage, self._quota)
         return root
+
+    @property
+    def refusals(self) -> int:
+        """How often a quota was used up."""
+        return sum(root.refusals for root in self._roots.values())
+
+    async def probe(self) -> None:
+        await self._storages.probe()
 
     async def aclose(self) -> None:
         for root in self._roots.values():

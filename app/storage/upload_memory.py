@@ -97,6 +97,10 @@ class _Share:
         self._waiting: deque[tuple[asyncio.Future[None], Reservation]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
     async def take(self, reservation: Reservation) -> None:
         if self._waiting or reservation.size > self.free:
             await self._wait(reservation)
@@ -171,6 +175,20 @@ class UploadMemory:
     def __init__(self, ceiling: int) -> None:
         self._small = _Share(ceiling // _SMALL_SHARE)
         self._large = _Share(ceiling - self._small.size)
+
+    @property
+    def ceiling(self) -> int:
+        return self._small.size + self._large.size
+
+    @property
+    def taken(self) -> int:
+        """How many bytes of it are reserved."""
+        return self.ceiling - self._small.free - self._large.free
+
+    @property
+    def waiting(self) -> int:
+        """How many bodies and parts wait for some."""
+        return self._small.waiting + self._large.waiting
 
     @property
     def largest(self) -> int:

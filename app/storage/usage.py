@@ -41,6 +41,8 @@ class Usage:
         self._began = float("-inf")
         self._looking: asyncio.Task[None] | None = None
         self._promised = 0
+        self.refusals = 0
+        """How much was refused because of what is stored, in requests."""
 
     @property
     def stored(self) -> int | None:

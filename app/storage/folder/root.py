@@ -121,6 +121,10 @@ def locked(folder: int) -> Iterator[None]:
             fcntl.flock(folder, fcntl.LOCK_UN)
 
 
+def _os_error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
 class Keeping(Protocol):
     """Where what is deleted or overwritten is kept for a while. Every method blocks."""
 
@@ -292,6 +296,19 @@ class Root:
         unit = found.f_frsize
         # What is kept for the administrator is neither used nor to be had.
         return Space((found.f_blocks - found.f_bfree) * unit, found.f_bavail * unit)
+
+    def probe(self) -> None:
+        """See that the folder is there, may be written to and has room. Raises StorageError."""
+        root = DavPath()
+        with self.errors(root), self.collection(root) as folder:
+            found = os.fstatvfs(folder)
+            if found.f_flag & os.ST_RDONLY:
+                raise _os_error(errno.EROFS)
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True):
+                raise _os_error(errno.EACCES)
+            # Those that do not say how much they have say that they have nothing.
+            if (found.f_blocks and not found.f_bavail) or (found.f_files and not found.f_favail):
+                raise _os_error(errno.ENOSPC)
 
     def discard(self, path: DavPath, folder: int) -> None:
         """Delete a file from its open folder; it is kept where there is a trash. Raises OSError."""

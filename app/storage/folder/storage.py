@@ -293,6 +293,9 @@ class FolderStorages:
             self._storages[owner] = storage
         return storage
 
+    async def probe(self) -> None:
+        await in_thread(self._threads, _ROOT, self._fixed.probe)
+
     async def aclose(self) -> None:
         """Wait for what the threads are still doing, and end them; safe to call twice."""
         if self._sweeping is not None:

@@ -23,6 +23,7 @@ from app.storage.s3.answers import hidden_error, is_foreign
 from app.storage.s3.connection import Connection
 from app.storage.s3.failures import STALE_CREDENTIALS, error_code, failure, is_temporary
 from app.storage.s3.health import Health
+from app.storage.s3.operations import Operations, operation_of, outcome_of
 from app.storage.s3.signer import Signer
 
 PATIENCE: Final = 10.0
@@ -102,6 +103,7 @@ class Sender:
         self.knows_conditions = True
         """Whether the store may know If-None-Match; Backblaze answers each PutObject that has it with 501."""
         self._health = Health()
+        self.operations = Operations()
         self._opening: set[asyncio.Task[None]] = set()
         self._spawned: set[asyncio.Task[None]] = set()
         self._http = aiohttp.ClientSession(
@@ -196,6 +198,7 @@ class Sender:
     ) -> tuple[aiohttp.ClientResponse, int, bytes]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + max(PATIENCE, silence) + len(asked.body) / _SLOWEST_UPLOAD
+        operation = operation_of(asked.method, asked.query, asked.headers)
         most = self.connection.attempts + (_MORE_ATTEMPTS if asked.insistent else 0)
         attempt = 0
         while True:
@@ -203,24 +206,32 @@ class Sender:
             pause = 0.0
             if is_out_of_time():
                 raise Unavailable(asked.path, f"there is no time left for {asked.method}")
+            began = loop.time()
             try:
                 with self._health.waiting(asked.path):
                     async with asyncio.timeout_at(deadline):
                         response, content = await self._exchange(asked, silence, soon, streamed=streamed)
             except (aiohttp.ClientError, TimeoutError, OSError) as cause:
                 self._health.unanswered()
+                self.operations.end(operation, "unreachable", loop.time() - began)
                 error: StorageError = Unavailable(
                     asked.path, f"S3 could not be reached for {asked.method}: {cause or type(cause).__name__}"
                 )
                 error.__cause__ = cause
                 repeatable = True
+            except asyncio.CancelledError:
+                self.operations.end(operation, "cancelled", loop.time() - began)
+                raise
             else:
                 self._health.answered()
+                seconds = loop.time() - began
                 found = self._judged(asked, response, content, streamed=streamed)
                 if found is None:
                     self._health.succeeded()
+                    self.operations.end(operation, "ok" if response.status < 300 else "negative", seconds)
                     return response, attempt, content
                 error, repeatable, stale = found
+                self.operations.end(operation, outcome_of(error), seconds)
                 if stale and attempt == 1:
                     await self._renew_credentials()
                     repeatable = True
@@ -231,6 +242,7 @@ class Sender:
             if loop.time() + delay >= deadline:
                 raise error
             await asyncio.sleep(delay)
+            self.operations.repeated[operation] += 1
 
     async def _exchange(
         self, asked: _Asked, silence: float, soon: int, *, streamed: bool

@@ -13,6 +13,7 @@ from app.storage.read_ahead import ReadAhead
 from app.storage.s3.conditions import Conditions
 from app.storage.s3.connection import connect_and_sign_in
 from app.storage.s3.listing import read_page
+from app.storage.s3.operations import Operations
 from app.storage.s3.sender import Sender
 from app.storage.s3.storage import S3Storage, abilities_by
 from app.storage.s3.sweep import Sweep
@@ -57,7 +58,7 @@ class S3Storages:
         """
         sender = Sender(await connect_and_sign_in(settings, place))
         try:
-            await read_page(sender, DavPath(), _before_user(place.prefix), delimiter=True, limit=1)
+            await cls._ask(sender, place.prefix)
         except Denied as error:
             await sender.aclose()
             raise StartError(str(error)) from error
@@ -69,6 +70,24 @@ class S3Storages:
         memory = UploadMemory(settings.upload_memory)
         uploader = Uploader(sender, memory, settings.upload_part_size)
         return cls(sender, uploader, place.prefix, settings.sweep_age, trusted=not serving)
+
+    @property
+    def operations(self) -> Operations:
+        """What has been asked of the bucket."""
+        return self._sender.operations
+
+    @property
+    def upload_memory(self) -> UploadMemory:
+        """The memory that all uploads share."""
+        return self._uploader.memory
+
+    async def probe(self) -> None:
+        await self._ask(self._sender, self._prefix)
+
+    @staticmethod
+    async def _ask(sender: Sender, prefix: str) -> None:
+        """Ask for the first of what is in the bucket."""
+        await read_page(sender, DavPath(), _before_user(prefix), delimiter=True, limit=1)
 
     @property
     def abilities(self) -> Abilities:
