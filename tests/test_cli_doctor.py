@@ -28,8 +28,6 @@ from tests.certificates import write_program
 from tests.command_line import Ran, zotshelf
 from tests.http_stand_in import answering
 from tests.requirements import require
-from tests.s3_bucket import Bucket, Refused
-from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.servers import PASSWORD, Server, serving
 from tests.stores import FolderStore, S3Store
 
@@ -112,45 +110,6 @@ def test_what_is_wrong_with_s3_is_found(
     assert failed == wrong
     assert all(found[step]["mend"] for step in failed)
     assert {step for step in ("clock", "bucket", "storage") if found[step]["state"] == "skipped"} == skipped
-
-
-class Heedless(Bucket):
-    """Takes conditions and does as it likes, as Garage does."""
-
-    def _check(self, key: str, headers: Mapping[str, str]) -> None:
-        pass
-
-
-class Unconditional(Bucket):
-    """Refuses every condition, as Backblaze does."""
-
-    def _check(self, key: str, headers: Mapping[str, str]) -> None:
-        if "If-None-Match" in headers:
-            raise Refused(501, "NotImplemented")
-
-
-@pytest.mark.parametrize(
-    ("bucket", "said"),
-    [
-        pytest.param(Bucket(), "", id="heeded"),
-        pytest.param(Heedless(), "does not heed If-None-Match", id="passed over"),
-        pytest.param(Unconditional(), "does not heed If-None-Match", id="refused"),
-    ],
-)
-def test_a_store_on_which_no_locks_can_rest_is_warned_of(bucket: Bucket, said: str) -> None:
-    bucket.name = BUCKET
-    with StandIn() as stand_in:
-        stand_in.bucket = bucket
-        _, found = diagnosed(
-            ZOTSHELF_STORAGE=f"s3://{BUCKET}",
-            AWS_ENDPOINT_URL_S3=stand_in.url,
-            AWS_ACCESS_KEY_ID=ACCESS_KEY,
-            AWS_SECRET_ACCESS_KEY=SECRET_KEY,
-        )
-    assert found["storage"]["state"] == "ok", found["storage"]
-    assert not bucket.objects
-    assert said in found.get("storage: locks", {"text": ""})["text"]
-    assert bool(said) == ("storage: locks" in found)
 
 
 def test_missing_credentials_are_found_and_nothing_is_tried_without() -> None:

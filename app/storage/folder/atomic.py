@@ -41,9 +41,10 @@ class AtomicWrites:
     async def write(self, path: DavPath, body: Body, expect: Expectation, leave: Leave) -> Written:
         """Store a file whole or not at all; see Storage.write."""
         upload = Upload(self._root, self._temporaries, path, expect)
-        finish = upload.check_and_finish if _is_here(body) else upload.finish
+        finish = upload.check_and_finish
         if not _is_here(body):
             await in_thread(self._threads, path, upload.check)
+            finish = upload.finish
         blocks = Blocks(path, body)
         try:
             block = await blocks.read()
