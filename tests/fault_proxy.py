@@ -259,7 +259,9 @@ class _Exchange:
             pieces = [piece async for piece in _body_of(self._received.method, head, reader)]
         finally:
             _reset(writer)
-        headers = {name: value for name, value in head.headers.items() if name != "Content-Length"}
+        # The body has been read: it has a length now, however it came.
+        framing = {name.lower() for name in ("Content-Length", *_HOP)}
+        headers = {name: value for name, value in head.headers.items() if name.lower() not in framing}
         if self._received.method == "HEAD":
             return Answer(int(head.line[1]), headers, int(head.headers.get("Content-Length", 0)))
         return Answer(int(head.line[1]), headers, b"".join(pieces))
