@@ -99,8 +99,22 @@ async def pages(
     page = first
     yield page
     while page.token:
-        page = await read_page(sender, path, prefix, delimiter=delimiter, token=page.token)
+        following = await read_page(sender, path, prefix, delimiter=delimiter, token=page.token)
+        check_goes_on(path, page, following)
+        page = following
         yield page
+
+
+def check_goes_on(path: DavPath, page: Page, following: Page) -> None:
+    """Raise Unavailable where a page's names do not come after the last one's: it might never end."""
+    if following.token and last_name(following) and last_name(following) <= last_name(page):
+        raise Unavailable(path, "S3 does not go on with a listing")
+
+
+def last_name(page: Page) -> str:
+    """Return the last name of a page, empty if it has none."""
+    # Keys and prefixes come in order, each for themselves.
+    return max(*(key.key for key in page.keys[-1:]), *page.prefixes[-1:], "", "")
 
 
 def parse_page(body: bytes) -> Page:

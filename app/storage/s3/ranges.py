@@ -17,7 +17,7 @@ from typing import Final
 
 from app.path import DavPath
 from app.storage.base import StorageError
-from app.storage.s3.listing import Page, read_page
+from app.storage.s3.listing import Page, check_goes_on, last_name, read_page
 from app.storage.s3.sender import Sender
 
 MOST_EXTRA: Final = 8
@@ -162,9 +162,12 @@ async def _range(
     sender: Sender, path: DavPath, prefix: str, token: str, after: str, until: str
 ) -> AsyncIterator[Page]:
     """Yield the pages of the names after `after`, or from `token` on, up to and including `until`."""
+    last = Page([], [], "")
     while True:
         page = await read_page(sender, path, prefix, delimiter=True, token=token, after=after)
-        if until and _last(page) > until:
+        check_goes_on(path, last, page)
+        last = page
+        if until and last_name(page) > until:
             yield Page(
                 [key for key in page.keys if key.key <= until],
                 [name for name in page.prefixes if name <= until],
@@ -175,11 +178,6 @@ async def _range(
         if not page.token:
             return
         token, after = page.token, ""
-
-
-def _last(page: Page) -> str:
-    # Keys and prefixes come in order, each for themselves.
-    return max(*(key.key for key in page.keys[-1:]), *page.prefixes[-1:], "", "")
 
 
 def _names(page: Page) -> list[str]:
