@@ -188,6 +188,39 @@ async def test_a_deletion_that_stays_an_error_in_a_success_fails(s3: StandIn, st
     assert set(s3.bucket.objects) == {"t/", "t/1"}
 
 
+@pytest.mark.parametrize(
+    ("said", "failed"),
+    [
+        pytest.param("<Error><Key>t/it's</Key><Code>AccessDenied</Code></Error>", True, id="plain"),
+        pytest.param(
+            "<Error><Key>t/it&#39;s</Key><Code>AccessDenied</Code></Error>", True, id="as-go-writes"
+        ),
+        pytest.param(
+            '<Error xmlns=""><Key>t/it\'s</Key><Code>AccessDenied</Code></Error>',
+            True,
+            id="with-an-attribute",
+        ),
+        pytest.param("<Error><Code>AccessDenied</Code></Error>", False, id="without-a-key"),
+        pytest.param("<Error><Key>u/f</Key><Code>AccessDenied</Code></Error>", False, id="of-another-key"),
+        pytest.param("<Error/>", False, id="without-anything"),
+        pytest.param("<Error><Key>t/it's</Key><Code>Acce", None, id="cut"),
+    ],
+)
+async def test_no_error_of_a_deletion_is_passed_over(
+    s3: StandIn, storage: S3Storage, said: str, failed: bool | None
+) -> None:
+    s3.bucket.fill("t/", "t/it's", "t/b")
+    end = "" if failed is None else "</DeleteResult>"
+    s3.fail(Altered("POST", query="delete", body=f"<DeleteResult>{said}{end}".encode(), times=9))
+    if failed:
+        (failure,) = await delete(storage, "t")
+        assert (failure.path, type(failure.error)) == (path("t/it's"), Denied)
+    else:
+        with pytest.raises(Unavailable):
+            await delete(storage, "t")
+    assert "t/" in s3.bucket.objects
+
+
 async def test_a_large_tree_is_deleted_in_batches(s3: StandIn, storage: S3Storage) -> None:
     s3.bucket.fill("t/", *(f"t/{number % 7}/{number:04}" for number in range(2500)), "tt/1")
     assert await delete(storage, "t") == []
@@ -236,6 +269,26 @@ async def test_a_listing_that_breaks_midway_raises(s3: StandIn, storage: S3Stora
     assert len(await anext(listing.pages)) == 1000
     with pytest.raises(Denied):
         await anext(listing.pages)
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["listed", "deleted"])
+async def test_a_listing_that_would_never_end_is_a_failure(
+    s3: StandIn, storage: S3Storage, flat: bool
+) -> None:
+    """Two pages that each name the other as the next."""
+
+    def page(name: str, token: str) -> bytes:
+        return (
+            f"<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>c/{name}</Key><Size>0</Size>"
+            "<LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>&quot;e&quot;</ETag></Contents>"
+            f"<NextContinuationToken>{token}</NextContinuationToken></ListBucketResult>"
+        ).encode()
+
+    pages = [page("1", "QQ=="), page("2", "Qg==")] * 20
+    s3.fail(*(Altered("GET", query="list-type", body=body) for body in pages))
+    with pytest.raises(Unavailable, match="does not go on"):
+        await (storage.weigh(path("c/")) if flat else members(storage, "c/"))
+    assert len(s3.requests) < 20
 
 
 async def test_a_blank_written_as_plus_is_read_as_a_blank(s3: StandIn, storage: S3Storage) -> None:

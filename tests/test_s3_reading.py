@@ -121,6 +121,12 @@ async def test_a_file_that_goes_between_refusal_and_look_up_is_not_found(
         pytest.param(Altered("GET", status=200), id="whole-in-place-of-a-range"),
         pytest.param(Altered("GET", headers={"Content-Range": None}), id="range-without-its-place"),
         pytest.param(Altered("GET", headers={"Content-Range": "bytes 1-x/9"}), id="place-without-numbers"),
+        pytest.param(Altered("GET", headers={"Content-Range": f"bytes 2-6/{MIB}"}), id="later-range"),
+        pytest.param(Altered("GET", headers={"Content-Range": f"bytes 0-4/{MIB}"}), id="earlier-range"),
+        pytest.param(Altered("GET", headers={"Content-Range": f"bytes 1-6/{MIB}"}), id="longer-range"),
+        pytest.param(Altered("GET", headers={"Content-Range": f"bytes 1-0/{MIB}"}), id="range-of-nothing"),
+        pytest.param(Altered("GET", headers={"Content-Range": "bytes 1-5/3"}), id="range-beyond-the-end"),
+        pytest.param(Refuse("GET", status=416, code="InvalidRange"), id="refusal-of-a-range-that-exists"),
         pytest.param(Altered("GET", headers={"ETag": None}, times=9), id="no-etag"),
     ],
 )
@@ -130,6 +136,38 @@ async def test_an_answer_that_cannot_be_right_is_a_failure(
     s3.fail(fault)
     with pytest.raises(Unavailable):
         await storage.open(path("f.zip"), ByteRange(1, 5))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fault"),
+    [
+        pytest.param(
+            None,
+            Altered(
+                "GET", status=206, headers={"Content-Range": f"bytes 9-{MIB - 1}/{MIB}"}, body=CONTENT[9:]
+            ),
+            id="end-in-place-of-the-whole",
+        ),
+        pytest.param(
+            ByteRange(None, 5),
+            Altered("GET", headers={"Content-Range": f"bytes 0-4/{MIB}"}, body=CONTENT[:5]),
+            id="beginning-in-place-of-the-end",
+        ),
+        pytest.param(None, Refuse("GET", status=416, code="InvalidRange"), id="refusal-of-no-range"),
+    ],
+)
+async def test_another_part_than_was_asked_for_is_a_failure(
+    s3: StandIn, storage: S3Storage, wanted: ByteRange | None, fault: Fault
+) -> None:
+    s3.fail(fault)
+    with pytest.raises(Unavailable):
+        await storage.open(path("f.zip"), wanted)
+
+
+async def test_the_beginning_in_place_of_the_whole_is_gone_on_with(s3: StandIn, storage: S3Storage) -> None:
+    beginning = {"Content-Range": f"bytes 0-8/{MIB}"}
+    s3.fail(Altered("GET", status=206, headers=beginning, body=CONTENT[:9]))
+    assert await get(storage, "f.zip") == CONTENT
 
 
 async def test_a_file_is_opened_only_with_the_etag_expected(s3: StandIn, storage: S3Storage) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import html
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final
-from xml.sax.saxutils import escape, unescape
+from xml.sax.saxutils import escape
 
 from app.path import DavPath
 from app.storage.base import Changed, Failure, StorageError, Tally, Unavailable
@@ -22,9 +23,8 @@ from app.storage.s3.sender import Sender
 
 _AT_ONCE: Final = 4
 _BATCH: Final = 1000
-_ERROR: Final = re.compile(r"<Error>(.*?)</Error>", re.DOTALL)
+_ERROR: Final = re.compile(r"<Error\b[^>]*>(.*?)</Error>", re.DOTALL)
 _FIELD: Final = re.compile(r"<(Key|Code)>(.*?)</\1>", re.DOTALL)
-_QUOTES: Final = {"&quot;": '"', "&apos;": "'"}
 _UNSENDABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -168,9 +168,9 @@ async def _delete_batch(sender: Sender, keys: Keys, found: Sequence[Key], exact:
         body=body,
         proof=b"DeleteResult",
     )
-    if not reply.body.rstrip().endswith((b"</DeleteResult>", b"/>")):
-        raise Unavailable(keys.path(found[0].key), "S3 did not say to the end what it has deleted")
-    refused = [_fields(block) for block in _ERROR.findall(reply.body.decode("utf-8", "replace"))]
+    refused = _refused(reply.body, {key.key for key in found})
+    if refused is None:
+        raise Unavailable(keys.path(found[0].key), "S3 does not say clearly what it has deleted")
     return [
         _failure(keys, fields)
         for fields in refused
@@ -179,12 +179,24 @@ async def _delete_batch(sender: Sender, keys: Keys, found: Sequence[Key], exact:
     ]
 
 
+def _refused(body: bytes, asked: Collection[str]) -> list[dict[str, str]] | None:
+    """Return key and code of each key that was not deleted; None where that cannot be told.
+
+    All else has been deleted, so an error that names none of the keys `asked` about must not be passed over.
+    """
+    text = body.decode("utf-8", "replace").rstrip()
+    refused = [_fields(block) for block in _ERROR.findall(text)]
+    whole = text.endswith(("</DeleteResult>", "/>")) and len(refused) == text.count("<Error")
+    return refused if whole and all(fields.get("Key") in asked for fields in refused) else None
+
+
 def _fields(block: str) -> dict[str, str]:
-    return {name: unescape(value, _QUOTES) for name, value in _FIELD.findall(block)}
+    # Stores in Go write quotes as numbers.
+    return {name: html.unescape(value) for name, value in _FIELD.findall(block)}
 
 
 def _failure(keys: Keys, fields: Mapping[str, str]) -> Failure:
-    path = keys.path(fields.get("Key", keys.prefix))
+    path = keys.path(fields["Key"])
     code = fields.get("Code", "InternalError")
     return Failure(
         path, Changed(path) if code == "PreconditionFailed" else failure(path, "DELETE", 200, code)

@@ -187,7 +187,7 @@ async def _open(source: _Source, path: DavPath, wanted: ByteRange | None, expect
         first = "" if asked.first is None else str(asked.first)
         headers["Range"] = f"bytes={first}-{'' if asked.last is None else asked.last}"
     response = await source.get(path, headers)
-    if response.status == 416 and wanted is None:  # an empty object has no beginning
+    if response.status == 416 and wanted is None and asked is not None:  # an empty object has no beginning
         response.close()
         del headers["Range"]
         response = await source.get(path, headers)
@@ -200,7 +200,7 @@ async def _open(source: _Source, path: DavPath, wanted: ByteRange | None, expect
         response.close()
         return await _open_despite_range(source, path, wanted, expect)
     try:
-        return _opened(source, path, response, wanted)
+        return _opened(source, path, response, wanted, asked)
     except BaseException:
         response.close()
         raise
@@ -217,6 +217,8 @@ async def _open_despite_range(
     size = entry.size
     if size == 0 and wanted is not None and wanted.first is None and wanted.last:
         return await _open(source, path, None, expect)
+    if wanted is None or wanted.resolve(size) is not None:
+        raise Unavailable(path, "S3 refuses bytes that the object has")
     raise RangeUnsatisfiable(path, size)
 
 
@@ -229,11 +231,16 @@ async def look_up(sender: Sender, path: DavPath, key: str) -> Entry:
         reply = await sender.call(path, "HEAD", key, accept=(404,))
         if reply.status != 404:
             return entry_of(path, reply.headers)
-        first = await sender.stream(path, key, {"Range": "bytes=0-0"}, (404, 416), ahead=LEAST)
-        first.close()
-        if first.status == 404:
+        if not await is_there(sender, path, key):
             raise NotFound(path)
     raise Unavailable(path, "S3 finds an object and then does not")
+
+
+async def is_there(sender: Sender, path: DavPath, key: str) -> bool:
+    """Tell whether there is such an object, in S3's own words."""
+    first = await sender.stream(path, key, {"Range": "bytes=0-0"}, (404, 416), ahead=LEAST)
+    first.close()
+    return first.status != 404
 
 
 def _asked(wanted: ByteRange | None, reader: Reader) -> ByteRange | None:
@@ -246,7 +253,11 @@ def _asked(wanted: ByteRange | None, reader: Reader) -> ByteRange | None:
 
 
 def _opened(
-    source: _Source, path: DavPath, response: aiohttp.ClientResponse, wanted: ByteRange | None
+    source: _Source,
+    path: DavPath,
+    response: aiohttp.ClientResponse,
+    wanted: ByteRange | None,
+    asked: ByteRange | None,
 ) -> OpenedObject:
     entry = entry_of(path, response.headers)
     if response.status != 206:
@@ -257,6 +268,9 @@ def _opened(
     if spot is None:
         raise Unavailable(path, "S3 sent a part of an object without saying which")
     first, last, size = map(int, spot.groups())
+    start, end = (asked or ByteRange(0, None)).resolve(size) or (size, size)
+    if first != start or not first <= last < end:
+        raise Unavailable(path, "S3 sent another part of an object than was asked for")
     stop = last + 1
     if wanted is None or wanted.first is not None:
         # Of a long range only the beginning may have been asked for.
