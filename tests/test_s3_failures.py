@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 import traceback
+from dataclasses import replace
+from email.utils import formatdate
 
 import httpx
 import pytest
@@ -45,6 +49,7 @@ REFUSALS = [
     pytest.param(403, "AllAccessDisabled", Denied, "suspended", id="suspended"),
     pytest.param(501, "NotImplemented", Denied, "does not know", id="not-implemented"),
     pytest.param(405, "MethodNotAllowed", Denied, "S3 service", id="no-s3-service"),
+    pytest.param(413, "RequestEntityTooLarge", Denied, "client_max_body_size", id="too-large-for-a-proxy"),
     pytest.param(418, "NeverHeardOf", Denied, "418 NeverHeardOf", id="unknown-code"),
     pytest.param(503, "SlowDown", Busy, "SlowDown", id="slow-down"),
     pytest.param(503, "ServiceUnavailable", Busy, "", id="service-unavailable"),
@@ -80,7 +85,15 @@ async def test_a_refusal_is_what_its_code_says(
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(301, Denied), (400, Denied), (403, Denied), (500, Unavailable), (501, Denied), (503, Busy)],
+    [
+        (301, Denied),
+        (400, Denied),
+        (403, Denied),
+        (413, Denied),
+        (500, Unavailable),
+        (501, Denied),
+        (503, Busy),
+    ],
 )
 async def test_a_refusal_without_a_body_is_what_its_status_says(
     s3: StandIn, storage: S3Storage, status: int, kind: type[StorageError]
@@ -164,11 +177,80 @@ async def test_a_request_is_given_up_when_its_time_is_over(
     assert len(s3.requests) < 3  # the third would begin after 0.2 seconds
 
 
-async def test_an_answer_from_something_else_than_s3_is_a_failure(s3: StandIn, storage: S3Storage) -> None:
-    s3.fail(Altered(status=200, headers={"ETag": None}, body=b"<html>A login page</html>", times=99))
+@pytest.mark.parametrize(
+    ("behind", "said"),
+    [pytest.param(7200, "clock", id="clock-is-wrong"), pytest.param(0, "policy", id="clock-is-right")],
+)
+async def test_a_refusal_without_words_names_the_clock_where_that_is_wrong(
+    s3: StandIn, storage: S3Storage, behind: float, said: str
+) -> None:
+    date = {"Date": formatdate(time.time() - behind, usegmt=True)}
+    s3.fail(Altered("HEAD", status=403, headers=date, times=9))
+    with pytest.raises(Denied, match=said):
+        await storage.stat(path("f.zip"))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(
+            Altered(status=200, headers={"ETag": None}, body=b"<html>A login page</html>", times=99),
+            id="login-page",
+        ),
+        pytest.param(Altered(headers={"ETag": 'W/"1"'}, times=99), id="compressed-on-its-way"),
+        pytest.param(Altered(status=203, times=99), id="changed-on-its-way"),
+        pytest.param(Altered(status=202, times=99), id="promised-only"),
+    ],
+)
+async def test_an_answer_from_something_else_than_s3_is_a_failure(
+    s3: StandIn, storage: S3Storage, fault: Fault
+) -> None:
+    s3.bucket.fill("f.zip", content=b"x")
+    s3.fail(fault)
     for act in (get(storage, "f.zip"), storage.stat(path("f.zip")), put(storage, "f.zip", b"x")):
         with pytest.raises(Unavailable):
             await act
+
+
+async def test_nobody_is_invited_to_compress(s3: StandIn, storage: S3Storage) -> None:
+    await put(storage, "f.zip", b"x")
+    await get(storage, "f.zip")
+    assert {request.headers.get("Accept-Encoding") for request in s3.requests} == {"identity"}
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        pytest.param(b"", "did not answer in time", id="nothing"),
+        pytest.param(b"EHLO f" + b"\xff" * 5000, "no HTTP", id="another-protocol"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n<a>" + b"of the store's" * 999,
+            "Invalid character in chunk size",
+            id="broken-chunks",
+        ),
+    ],
+)
+async def test_a_log_line_says_why_there_was_no_answer_in_few_words(
+    storage: S3Storage, monkeypatch: pytest.MonkeyPatch, said: bytes, words: str
+) -> None:
+    monkeypatch.setattr("app.storage.s3.sender.PATIENCE", 0.2)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "::1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        storage._sender.connection = replace(
+            storage._sender.connection, base=f"http://[::1]:{port}/bucket", attempts=1
+        )
+        storage._sender._silence = 0.2
+        with pytest.raises(Unavailable, match=words) as caught:
+            await members(storage, "")
+    assert "of the store's" not in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
 # What the client is told
@@ -225,6 +307,30 @@ async def test_the_client_is_told_a_status_and_a_line_of_text(
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert [record.exc_info for record in errors] == [None]
     assert errors[0].getMessage().startswith(f"{method} /")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        pytest.param("HEAD", {}, 503, id="head"),
+        pytest.param("PROPFIND", {"Depth": "0"}, 503, id="propfind-0"),
+        pytest.param("PROPFIND", {"Depth": "1"}, 503, id="propfind-1"),
+        pytest.param("DELETE", {}, 503, id="delete"),
+        pytest.param("COPY", {"Destination": "/n"}, 503, id="copy"),
+        pytest.param("MOVE", {"Destination": "/n"}, 503, id="move"),
+        pytest.param("MKCOL", {}, 405, id="mkcol"),
+    ],
+)
+@pytest.mark.parametrize("name", ["notes", "notes.zip"])
+async def test_a_file_is_there_until_s3_itself_says_that_it_is_not(
+    s3: StandIn, storages: S3Storages, name: str, method: str, headers: dict[str, str], status: int
+) -> None:
+    s3.bucket.fill(name, content=b"x")
+    s3.fail(Altered("HEAD", status=404, headers={"ETag": None}, times=99))
+    async with application(storages) as client:
+        answer = await client.request(method, f"/{name}", headers=headers)
+    assert answer.status_code == status
+    assert set(s3.bucket.objects) == {name}
 
 
 async def test_a_download_that_cannot_go_on_is_broken_off(s3: StandIn, storages: S3Storages) -> None:

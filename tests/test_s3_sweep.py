@@ -10,7 +10,7 @@ import pytest
 from app.storage.s3.storage import S3Storage
 from app.storage.s3.sweep import Sweep
 from tests.s3_bucket import Payload
-from tests.s3_faults import Refuse
+from tests.s3_faults import Garbled, Refuse
 from tests.s3_stand_in import StandIn
 
 HOUR = 3600.0
@@ -46,6 +46,13 @@ async def test_only_what_nobody_has_worked_on_for_long_is_removed(s3: StandIn, s
 async def test_without_a_prefix_the_whole_bucket_is_ours(s3: StandIn, storage: S3Storage) -> None:
     begun(s3, "a.zip", 30)
     assert await Sweep(storage._sender, "", AGE).once() == 1
+    assert s3.bucket.uploads == {}
+
+
+async def test_names_are_read_as_stores_in_go_write_them(s3: StandIn, storage: S3Storage) -> None:
+    begun(s3, "p/it's.zip", 30)
+    s3.fail(Garbled("GET", query="uploads", change=lambda body: body.replace(b"'", b"&#39;"), times=9))
+    assert await Sweep(storage._sender, "p/", AGE).once() == 1
     assert s3.bucket.uploads == {}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from typing import Final
 
+from app.dates import parse_date
 from app.storage.s3.failures import error_code
 
 _ERROR_ROOT: Final = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<Error[\s>]")
@@ -16,15 +18,29 @@ _CODES: Final = {
 }
 """What S3 says with these statuses, when they are an answer to what was asked."""
 
+_SUCCESSES: Final = {200, 204, 206}
+"""All others are said by what stands between: that something will be done, or was changed on its way."""
 
-def hidden_error(method: str, status: int, content: bytes) -> str:
+
+_SKEW_SECONDS: Final = 900
+"""How far S3 lets a clock be from its own."""
+
+
+def hidden_error(method: str, status: int, headers: Mapping[str, str], content: bytes) -> str:
     """Return the code of an error that an answer's status does not show, empty if there is none."""
     if status == 404 and error_code(status, content) == "NoSuchBucket":
         return "NoSuchBucket"  # which must not pass for a missing object
     # Only where it is the answer: entries of DeleteObjects fail one by one, inside a DeleteResult.
     if status == 200 and method != "GET" and _ERROR_ROOT.match(content):
         return error_code(status, content)
+    if method == "HEAD" and status == 403 and _is_skewed(headers):
+        return "RequestTimeTooSkewed"  # of which a refused HEAD could not tell
     return ""
+
+
+def _is_skewed(headers: Mapping[str, str]) -> bool:
+    moment = parse_date(headers.get("Date"))
+    return moment is not None and abs(moment - time.time()) > _SKEW_SECONDS
 
 
 def is_foreign(method: str, status: int, headers: Mapping[str, str], content: bytes, proof: bytes) -> bool:
@@ -37,8 +53,11 @@ def is_foreign(method: str, status: int, headers: Mapping[str, str], content: by
         return method != "HEAD" and error_code(status, content) not in _CODES.get(
             status, {error_code(status, content)}
         )
+    if status not in _SUCCESSES:
+        return True
     if proof:
         return proof not in content
     if method == "DELETE":
         return bool(content.strip())
-    return "ETag" not in headers
+    # S3 knows no weak etags: a proxy that has compressed a body, or changed it, says so by one.
+    return headers.get("ETag", "W/").startswith("W/")

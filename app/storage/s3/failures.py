@@ -36,12 +36,15 @@ _ADVICE: Final = {
     "InvalidToken": "the session token is not valid; check AWS_SESSION_TOKEN",
     "AllAccessDisabled": "the account or the bucket is suspended",
     "NotImplemented": "the store does not know this request",
+    "RequestEntityTooLarge": "what stands before the store takes no request so large (nginx:"
+    " client_max_body_size)",
 }
 _BY_STATUS: Final = {
     301: "PermanentRedirect",
     307: "TemporaryRedirect",
     401: "AccessDenied",
     403: "AccessDenied",
+    413: "RequestEntityTooLarge",
     429: "SlowDown",
     500: "InternalError",
     501: "NotImplemented",

@@ -46,7 +46,8 @@ _PIECE: Final = 65536
 
 _AHEAD: Final = 524288
 _CONNECTIONS: Final = 2048
-_UNWANTED_HEADERS: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+_UNWANTED_HEADERS: Final = ("User-Agent", "Accept", "Content-Type")
+_LONGEST_CAUSE: Final = 200
 
 Payload = bytes | bytearray | memoryview
 
@@ -115,6 +116,8 @@ class Sender:
             middlewares=(_once,),
             auto_decompress=False,
             skip_auto_headers=_UNWANTED_HEADERS,
+            # Not signed, so that a proxy may change it. Without it one may compress what it likes.
+            headers={"Accept-Encoding": "identity"},
             # Asking the environment anew for every request would cost more than signing it.
             trust_env=bool(urllib.request.getproxies()),
         )
@@ -215,7 +218,7 @@ class Sender:
                 self._health.unanswered()
                 self.operations.end(operation, "unreachable", loop.time() - began)
                 error: StorageError = Unavailable(
-                    asked.path, f"S3 could not be reached for {asked.method}: {cause or type(cause).__name__}"
+                    asked.path, f"S3 could not be reached for {asked.method}: {_in_words(cause)}"
                 )
                 error.__cause__ = cause
                 repeatable = True
@@ -270,7 +273,7 @@ class Sender:
     ) -> _Judgement | None:
         """Return None for an answer that the caller is waiting for, else what it means."""
         method, status = asked.method, response.status
-        code = hidden_error(method, status, content)
+        code = hidden_error(method, status, response.headers, content)
         foreign = is_foreign(method, status, response.headers, content, asked.proof)
         if not code and not foreign and (status < 300 or status in asked.accept):
             return None
@@ -362,6 +365,15 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise aiohttp.ClientConnectionError(str(error) or type(error).__name__) from error
+
+
+def _in_words(cause: Exception) -> str:
+    """Return why there was no answer, in a line that quotes little of what the store has said."""
+    if isinstance(cause, aiohttp.ClientResponseError):
+        return f"what it said is no HTTP: {cause.message.partition(chr(10))[0].rstrip(':')}"[:_LONGEST_CAUSE]
+    if isinstance(cause, TimeoutError) and not str(cause):
+        return "it did not answer in time"
+    return (str(cause) or type(cause).__name__)[:_LONGEST_CAUSE]
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

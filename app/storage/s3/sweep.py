@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html
 from __future__ import annotations
 
 import asyncio
+import html
 import logging
 import random
 import re
@@ -16,7 +17,6 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Final, NamedTuple
 from urllib.parse import quote
-from xml.sax.saxutils import unescape
 
 from app.dates import parse_date
 from app.path import RESERVED, DavPath
@@ -33,7 +33,6 @@ _SPREAD_SECONDS: Final = 60.0
 
 _MOST_PAGES: Final = 50
 _END: Final = b"</ListMultipartUploadsResult>"
-_QUOTES: Final = {"&quot;": '"', "&apos;": "'", "&#34;": '"'}
 
 
 class _Found(NamedTuple):
@@ -139,7 +138,8 @@ def _quoted(text: str) -> str:
 
 def _field(text: str, tag: str) -> str:
     found = re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
-    return unescape(found[1], _QUOTES) if found else ""
+    # Stores in Go write quotes as numbers.
+    return html.unescape(found[1]) if found else ""
 
 
 def _time(block: str, tag: str) -> float:
