@@ -171,6 +171,49 @@ def test_a_server_that_comes_to_the_end_of_its_files_says_so_at_most_once_and_re
         assert server.errors.stat().st_size < 2000
 
 
+_ALMOST_ALL_OPEN = """
+import os, sys, threading, time
+from pathlib import Path
+
+def hold():
+    while not Path("hold").exists():
+        time.sleep(0.01)
+    held = [os.dup(0)]
+    while held[-1] < {count} - 8:
+        held.append(os.dup(0))
+    os.close(held.pop())
+    Path("held").touch()
+    while Path("hold").exists():
+        time.sleep(0.01)
+    for descriptor in held:
+        os.close(descriptor)
+
+threading.Thread(target=hold, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_whoever_gets_one_of_the_last_files_is_answered_and_that_is_said_once(
+    tmp_path: Path, loop: str
+) -> None:
+    count = 80
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({count}, {count}))\n"
+    without = "" if loop == "uvloop" else "sys.modules['uvloop'] = None\n"
+    run = 'sys.argv = ["zotshelf", "serve", "--host", "::1", "--port", "0"]\nfrom app import cli\ncli.main()'
+    command = ("-c", limited + _ALMOST_ALL_OPEN.format(count=count) + without + run)
+    with serving(FolderStore(tmp_path / "data"), tmp_path, command) as server:
+        assert is_served(server)
+        assert said(server, f"has all {count} files open") == 0
+        (tmp_path / "hold").touch()
+        wait_until((tmp_path / "held").exists, "the files are not opened")
+        for _ in range(3):
+            assert is_served(server)
+        assert said(server, f"has all {count} files open") == 1
+        (tmp_path / "hold").unlink()
+        wait_until(lambda: is_served(server), "it does not recover")
+        assert said(server, "Traceback") == 0
+
+
 def test_a_hundred_first_sign_ins_at_once_are_bounded_and_known_ones_go_on(tmp_path: Path) -> None:
     with serving(FolderStore(tmp_path / "data"), tmp_path) as server:
         costly = bcrypt.hashpw(b"p", bcrypt.gensalt(9)).decode()
