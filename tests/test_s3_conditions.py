@@ -95,6 +95,7 @@ async def test_a_store_that_does_not_keeps_no_records_and_that_is_said_once(
         # Files are stored all the same.
         await put(storage, "f.zip", b"content")
         assert await get(storage, "f.zip") == b"content"
+    assert probes(s3) == (2 if kind == PASSES_OVER else 1)
     assert [record.getMessage() for record in caplog.records].count(UNHEEDED) == 1
 
 
@@ -138,6 +139,41 @@ async def test_where_the_store_does_not_say_it_is_asked_again(
         async with asyncio.timeout(PATIENCE):
             while storages.abilities.records:
                 await asyncio.sleep(0.01)
+
+
+async def test_a_store_that_is_away_is_not_asked_all_the_time(s3: StandIn) -> None:
+    s3.fail(Refuse("PUT", PROBE, times=ALWAYS))
+    async with served():
+        await probed(s3, 3)
+        await asyncio.sleep(0.3)
+    assert probes(s3) == 3
+
+
+async def test_many_who_want_to_know_at_once_cost_no_more_than_one(s3: StandIn) -> None:
+    released = False
+    s3.fail(Held("PUT", PROBE, so=lambda: released))
+    async with served() as storages:
+        records = records_of(storages.for_user("ann"))
+        creating = [asyncio.create_task(records.create(name, b"x")) for name in "abc"]
+        await probed(s3, 1)
+        released = True
+        assert await asyncio.gather(*creating) == [True] * 3
+    assert probes(s3) == 2
+
+
+async def test_what_was_denied_for_a_while_is_tried_again(
+    s3: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.storage.s3.conditions._DENIED_SECONDS", 0.05)
+    make(s3, PASSES_OVER)
+    s3.fail(Refuse("PUT", PROBE, times=3, status=403, code="RequestTimeTooSkewed"))
+    async with served() as storages:
+        async with asyncio.timeout(PATIENCE):
+            while storages.abilities.records:
+                await asyncio.sleep(0.01)
+    assert probes(s3) == 5
+    assert caplog.text.count("cannot be tried") == 1
+    assert caplog.text.count(UNHEEDED) == 1
 
 
 async def test_where_it_may_not_be_tried_that_is_said_and_the_store_trusted(

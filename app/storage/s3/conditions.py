@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final
 
 from app.path import RESERVED, DavPath
@@ -29,6 +30,8 @@ _NAME: Final = "created-once"
 _CONTENT: Final = b"zotshelf tries with this whether the store refuses to create what is there.\n"
 _PATH: Final = DavPath((RESERVED,))
 _AGAIN_SECONDS: Final = 60.0
+_DENIED_SECONDS: Final = 600.0
+"""After so long what was denied is tried again: credentials and clocks are set right sometime."""
 
 
 class Conditions:
@@ -41,31 +44,39 @@ class Conditions:
         self._sender = sender
         self._key = f"{prefix}{RESERVED}/{_NAME}"
         self._known = trusted
+        self._is_denied = False
         self._turn = asyncio.Lock()
         self.lacking = False
         """Whether the store is known not to heed the condition."""
 
     async def run(self) -> None:
-        """Find out; while the store is away, now and then try again."""
+        """Find out; while the store is away or does not let us, now and then try again."""
         while not self._known:
-            try:
-                await self.check()
-            except StorageError:
-                await asyncio.sleep(_AGAIN_SECONDS)
+            with suppress(StorageError):
+                await self._find_out()
+            if not self._known:
+                await asyncio.sleep(_DENIED_SECONDS if self._is_denied else _AGAIN_SECONDS)
 
     async def check(self) -> None:
-        """Find out, unless it is known. Raises Busy or Unavailable."""
+        """Find out, unless it is known, or may not be tried. Raises Busy or Unavailable."""
+        if not self._is_denied:
+            await self._find_out()
+
+    async def _find_out(self) -> None:
         if self._known:
             return
         async with self._turn:
             if not self._known:
-                await self._find_out()
+                await self._try()
 
-    async def _find_out(self) -> None:
+    async def _try(self) -> None:
         try:
             self.lacking = not await self._refuses()
         except Denied as error:
-            logger.warning("it cannot be tried whether the store heeds If-None-Match: * – %s", error)
+            if not self._is_denied:
+                logger.warning("it cannot be tried whether the store heeds If-None-Match: * – %s", error)
+            self._is_denied = True
+            return
         if self.lacking:
             logger.warning("%s", UNHEEDED)
         self._known = True
