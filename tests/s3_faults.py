@@ -195,7 +195,9 @@ class Altered(Fault):
     body: bytes | None = None
 
     def after(self, answer: Answer) -> Answer:
-        headers = {**answer.headers, **self.headers}
+        said = {name.lower() for name in self.headers}
+        kept = {name: value for name, value in answer.headers.items() if name.lower() not in said}
+        headers = {**kept, **self.headers}
         return replace(
             answer,
             status=self.status or answer.status,
