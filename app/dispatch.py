@@ -191,7 +191,9 @@ def _outlet_of(scope: Scope) -> Outlet | None:
 
 def _log_failure(scope: Scope, error: Exception) -> None:
     if isinstance(error, StorageError):
-        logger.error("%s %s: %s: %s", scope["method"], error.path.href(), type(error).__name__, error)
+        # Of the server's own records nobody has heard who reads this.
+        where = as_written(scope["raw_path"]) if error.path.is_reserved else error.path.href()
+        logger.error("%s %s: %s: %s", scope["method"], where, type(error).__name__, error)
     elif isinstance(error, OutOfTime):
         logger.error(
             "%s %s: the storage took too long; is it, or the way to it, overloaded?",

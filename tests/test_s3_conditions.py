@@ -183,6 +183,7 @@ async def test_where_it_may_not_be_tried_that_is_said_and_the_store_trusted(
     async with served() as storages:
         await probed(s3, 1)
         assert await records_of(storages.for_user("ann")).create("a", b"x") is True
+        assert probes(s3) == 1
     assert "cannot be tried whether the store heeds" in caplog.text
 
 

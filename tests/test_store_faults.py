@@ -257,7 +257,8 @@ async def test_whatever_the_store_does_the_answer_is_true(
         assert taken_seconds < ANSWER_SECONDS + 2
         if times == 1 and name not in LASTING:
             assert done, answer
-        # And all is well as soon as the store is.
+        # And all is well as soon as the store is, however busy this machine.
+        monkeypatch.setattr("app.storage.s3.sender.PATIENCE", PATIENCE[1])
         after = await client.get("/d/large.zip")
         assert after.status_code == 200
     assert taken(memory) == 0

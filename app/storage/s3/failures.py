@@ -6,9 +6,12 @@ import re
 from typing import Final
 from xml.sax.saxutils import unescape
 
+import aiohttp
+
 from app.path import DavPath
 from app.storage.base import Busy, Denied, NameRefused, NoSpace, StorageError, TooLarge, Unavailable
 
+_LONGEST_CAUSE: Final = 200
 _CODE: Final = re.compile(rb"<Code>([^<]*)</Code>")
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
@@ -85,3 +88,12 @@ def failure(path: DavPath, operation: str, status: int, code: str, region: str =
         return Unavailable(path, text)
     advice = _ADVICE.get(code, "is ZOTSHELF_STORAGE a bucket, and the endpoint an S3 service?")
     return Denied(path, f"{text}: {advice}{f' ({region})' if region else ''}")
+
+
+def in_words(cause: Exception) -> str:
+    """Return why there was no answer, in a line that quotes little of what the store has said."""
+    if isinstance(cause, aiohttp.ClientResponseError):
+        return f"what it said is no HTTP: {cause.message.partition(chr(10))[0].rstrip(':')}"[:_LONGEST_CAUSE]
+    if isinstance(cause, TimeoutError) and not str(cause):
+        return "it did not answer in time"
+    return (str(cause) or type(cause).__name__)[:_LONGEST_CAUSE]

@@ -18,6 +18,7 @@ from app.dates import parse_date
 from app.path import DavPath
 from app.storage.base import Changed, Entry, NotFound, RangeUnsatisfiable, SignedUrl, Unavailable
 from app.storage.read_ahead import LEAST, SLOW_SECONDS, ReadAhead, Reader
+from app.storage.s3.failures import in_words
 from app.storage.s3.presigned import presigned
 from app.storage.s3.sender import Sender
 
@@ -91,7 +92,7 @@ class OpenedObject:
             try:
                 chunk = await self._next(position)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                reason = f"S3 broke off: {error or type(error).__name__}"
+                reason = f"S3 broke off: {in_words(error)}"
             if chunk:
                 position += len(chunk)
                 if position > self._answered:

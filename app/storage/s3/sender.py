@@ -21,7 +21,7 @@ from app.path import DavPath
 from app.storage.base import StorageError, Unavailable
 from app.storage.s3.answers import hidden_error, is_foreign
 from app.storage.s3.connection import Connection
-from app.storage.s3.failures import STALE_CREDENTIALS, error_code, failure, is_temporary
+from app.storage.s3.failures import STALE_CREDENTIALS, error_code, failure, in_words, is_temporary
 from app.storage.s3.health import Health
 from app.storage.s3.operations import Operations, operation_of, outcome_of
 from app.storage.s3.signer import Signer
@@ -47,7 +47,6 @@ _PIECE: Final = 65536
 _AHEAD: Final = 524288
 _CONNECTIONS: Final = 2048
 _UNWANTED_HEADERS: Final = ("User-Agent", "Accept", "Content-Type")
-_LONGEST_CAUSE: Final = 200
 
 Payload = bytes | bytearray | memoryview
 
@@ -218,7 +217,7 @@ class Sender:
                 self._health.unanswered()
                 self.operations.end(operation, "unreachable", loop.time() - began)
                 error: StorageError = Unavailable(
-                    asked.path, f"S3 could not be reached for {asked.method}: {_in_words(cause)}"
+                    asked.path, f"S3 could not be reached for {asked.method}: {in_words(cause)}"
                 )
                 error.__cause__ = cause
                 repeatable = True
@@ -365,15 +364,6 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise aiohttp.ClientConnectionError(str(error) or type(error).__name__) from error
-
-
-def _in_words(cause: Exception) -> str:
-    """Return why there was no answer, in a line that quotes little of what the store has said."""
-    if isinstance(cause, aiohttp.ClientResponseError):
-        return f"what it said is no HTTP: {cause.message.partition(chr(10))[0].rstrip(':')}"[:_LONGEST_CAUSE]
-    if isinstance(cause, TimeoutError) and not str(cause):
-        return "it did not answer in time"
-    return (str(cause) or type(cause).__name__)[:_LONGEST_CAUSE]
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
