@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 import traceback
-from dataclasses import replace
-from email.utils import formatdate
 
 import httpx
 import pytest
@@ -178,19 +174,6 @@ async def test_a_request_is_given_up_when_its_time_is_over(
 
 
 @pytest.mark.parametrize(
-    ("behind", "said"),
-    [pytest.param(7200, "clock", id="clock-is-wrong"), pytest.param(0, "policy", id="clock-is-right")],
-)
-async def test_a_refusal_without_words_names_the_clock_where_that_is_wrong(
-    s3: StandIn, storage: S3Storage, behind: float, said: str
-) -> None:
-    date = {"Date": formatdate(time.time() - behind, usegmt=True)}
-    s3.fail(Altered("HEAD", status=403, headers=date, times=9))
-    with pytest.raises(Denied, match=said):
-        await storage.stat(path("f.zip"))
-
-
-@pytest.mark.parametrize(
     "fault",
     [
         pytest.param(
@@ -210,47 +193,6 @@ async def test_an_answer_from_something_else_than_s3_is_a_failure(
     for act in (get(storage, "f.zip"), storage.stat(path("f.zip")), put(storage, "f.zip", b"x")):
         with pytest.raises(Unavailable):
             await act
-
-
-async def test_nobody_is_invited_to_compress(s3: StandIn, storage: S3Storage) -> None:
-    await put(storage, "f.zip", b"x")
-    await get(storage, "f.zip")
-    assert {request.headers.get("Accept-Encoding") for request in s3.requests} == {"identity"}
-
-
-@pytest.mark.parametrize(
-    ("said", "words"),
-    [
-        pytest.param(b"", "did not answer in time", id="nothing"),
-        pytest.param(b"EHLO f" + b"\xff" * 5000, "no HTTP", id="another-protocol"),
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n<a>" + b"of the store's" * 999,
-            "Invalid character in chunk size",
-            id="broken-chunks",
-        ),
-    ],
-)
-async def test_a_log_line_says_why_there_was_no_answer_in_few_words(
-    storage: S3Storage, monkeypatch: pytest.MonkeyPatch, said: bytes, words: str
-) -> None:
-    monkeypatch.setattr("app.storage.s3.sender.PATIENCE", 0.2)
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(said)
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(answer, "::1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        storage._sender.connection = replace(
-            storage._sender.connection, base=f"http://[::1]:{port}/bucket", attempts=1
-        )
-        storage._sender._silence = 0.2
-        with pytest.raises(Unavailable, match=words) as caught:
-            await members(storage, "")
-    assert "of the store's" not in str(caught.value)
-    assert len(str(caught.value)) < 300
 
 
 # What the client is told

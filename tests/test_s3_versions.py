@@ -89,19 +89,25 @@ async def test_what_clients_cannot_see_has_no_history(aws_keys: None) -> None:
 
 
 @pytest.mark.parametrize(
-    "page",
+    ("page", "other"),
     [
-        pytest.param(_page([], "<NextKeyMarker>a</NextKeyMarker>"), id="the same page for ever"),
-        pytest.param(_page([], "<Other/>"), id="no marker"),
-        pytest.param(_page([_one("ann/a", "1", 1).replace("03:04", "never")]), id="no time"),
-        pytest.param("<ListVersionsResult>", id="cut off"),
+        pytest.param(_page([], "<NextKeyMarker>a</NextKeyMarker>"), "", id="the same page for ever"),
+        pytest.param(
+            _page([], "<NextKeyMarker>a</NextKeyMarker>"),
+            _page([], "<NextKeyMarker>b</NextKeyMarker>"),
+            id="two pages in turn",
+        ),
+        pytest.param(_page([], "<Other/>"), "", id="no marker"),
+        pytest.param(_page([_one("ann/a", "1", 1).replace("03:04", "never")]), "", id="no time"),
+        pytest.param("<ListVersionsResult>", "", id="cut off"),
     ],
 )
 async def test_a_listing_that_cannot_be_right_is_an_error(
-    aws_keys: None, fast_retries: None, page: str
+    aws_keys: None, fast_retries: None, page: str, other: str
 ) -> None:
-    with pytest.raises(Unavailable):
-        await _found({"": page, "a": page}, "")
+    async with asyncio.timeout(10):
+        with pytest.raises(Unavailable):
+            await _found({"": page, "a": other or page, "b": page}, "")
 
 
 @pytest.fixture

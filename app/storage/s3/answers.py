@@ -1,4 +1,4 @@
-"""Whether an answer is one of S3's: what a portal or a broken server says must never pass for one."""
+"""Whether an answer is S3's, and ends: what a portal or a broken server says must never pass for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 import time
 from collections.abc import Mapping
 from typing import Final
+
+import aiohttp
 
 from app.dates import parse_date
 from app.storage.s3.failures import error_code
@@ -21,6 +23,9 @@ _CODES: Final = {
 _SUCCESSES: Final = {200, 204, 206}
 """All others are said by what stands between: that something will be done, or was changed on its way."""
 
+
+LONGEST_ANSWER: Final = 2**26
+"""More bytes than any answer has that is read whole: the longest is the record of a root's whole state."""
 
 _SKEW_SECONDS: Final = 900
 """How far S3 lets a clock be from its own."""
@@ -61,3 +66,16 @@ def is_foreign(method: str, status: int, headers: Mapping[str, str], content: by
         return bool(content.strip())
     # S3 knows no weak etags: a proxy that has compressed a body, or changed it, says so by one.
     return headers.get("ETag", "W/").startswith("W/")
+
+
+async def read_whole(response: aiohttp.ClientResponse) -> bytes:
+    """Read a body to its end, to which a broken store may never come. Raises aiohttp.ClientPayloadError."""
+    length = response.content_length
+    if length is not None and length <= LONGEST_ANSWER:
+        return await response.read()
+    content = bytearray()
+    async for piece in response.content.iter_any():
+        content += piece
+        if len(content) > LONGEST_ANSWER:
+            raise aiohttp.ClientPayloadError("S3 sends more than any answer has")
+    return bytes(content)

@@ -19,7 +19,7 @@ from yarl import URL
 from app.deadline import is_out_of_time
 from app.path import DavPath
 from app.storage.base import StorageError, Unavailable
-from app.storage.s3.answers import hidden_error, is_foreign
+from app.storage.s3.answers import hidden_error, is_foreign, read_whole
 from app.storage.s3.connection import Connection
 from app.storage.s3.failures import STALE_CREDENTIALS, error_code, failure, in_words, is_temporary
 from app.storage.s3.health import Health
@@ -257,7 +257,7 @@ class Sender:
             if streamed and response.status < 300:
                 return response, b""
             try:
-                return response, await response.read()
+                return response, await read_whole(response)
             except BaseException:
                 response.close()
                 raise

@@ -40,6 +40,7 @@ async def list_versions(sender: Sender, path: DavPath, prefix: str) -> AsyncIter
     `path` is what an error is about. A key's versions may be spread over several pages.
     """
     markers: tuple[str, str] | None = None
+    asked: set[tuple[str, str]] = set()
     while True:
         reply = await sender.call(path, "GET", query=_query(prefix, *(markers or ("", ""))), proof=_END)
         text = reply.body.decode("utf-8", "replace")
@@ -52,9 +53,10 @@ async def list_versions(sender: Sender, path: DavPath, prefix: str) -> AsyncIter
         if _field(frame, "IsTruncated") != "true":
             return
         following = _name(_field(frame, "NextKeyMarker"), in_url=in_url), _field(frame, "NextVersionIdMarker")
-        if not following[0] or following == markers:
+        if not following[0] or following in asked:
             raise Unavailable(path, "S3 does not go on with a listing of versions")
         markers = following
+        asked.add(following)
 
 
 def _query(prefix: str, key_marker: str, id_marker: str) -> str:
