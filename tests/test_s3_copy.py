@@ -410,6 +410,14 @@ async def test_a_member_that_goes_meanwhile_is_no_member(any_s3: StandIn) -> Non
     assert set(any_s3.bucket.objects) == {"t/", "t/2"}
 
 
+async def test_a_member_that_a_store_lists_and_does_not_find_has_not_been_moved(any_s3: StandIn) -> None:
+    any_s3.bucket.fill("s/", "s/1", "s/2", content=b"old")
+    any_s3.fail(Refuse("PUT", key="t/1", status=404, code="NoSuchKey"))
+    async with opened(any_s3) as storage:
+        assert kinds(await move(storage, "s/", "t/")) == {"s/1": Changed}
+    assert contents(any_s3) == {"s/": b"old", "s/1": b"old", "t/": b"old", "t/2": b"old"}
+
+
 async def test_a_source_whose_listing_breaks_loses_nothing(s3: StandIn, storage: S3Storage) -> None:
     s3.bucket.fill("s/", *(f"s/{number:04}" for number in range(1001)), "t/", "t/old")
     s3.fail(Refuse("GET", query="continuation-token", status=403, code="AccessDenied"))

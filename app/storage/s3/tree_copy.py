@@ -20,12 +20,16 @@ _AT_ONCE: Final = 8
 
 @dataclass(slots=True)
 class TreeCopy:
-    """The copy of one collection; `copied` are the source's keys that were, and the etags they had."""
+    """The copy of one collection; `copied` are the source's keys that were, and the etags they had.
+
+    `gone` are those that the store listed, and then did not find.
+    """
 
     copier: Copier
     source: DavPath
     target: DavPath
     copied: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
     failed: bool = False
 
     async def run(self) -> AsyncIterator[Failure]:
@@ -54,7 +58,8 @@ class TreeCopy:
         try:
             await self.copier.copy_key(path, key, name)
         except NotFound:
-            return None  # gone meanwhile: no longer a member of the source
+            self.gone.add(key.key)
+            return None  # no longer a member of the source
         except StorageError as error:
             return Failure(path, error)
         self.copied[key.key] = key.etag
@@ -65,7 +70,9 @@ class TreeCopy:
         if self.failed:
             return
         copier = self.copier
-        async for failure in delete_tree(copier.sender, copier.keys, self.source, only=self.copied):
+        # What was gone and is there again has not been moved.
+        only = {**dict.fromkeys(self.gone, ""), **self.copied}
+        async for failure in delete_tree(copier.sender, copier.keys, self.source, only=only):
             yield failure
 
 
