@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 from xml.sax.saxutils import escape
 
-from starlette.types import Message, Receive, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.errors import ClientGone, ConnectionCut, Problem
-from app.outlet import Outlet
+from app.outlet import WATCHED, Pour, outlet_of
 from app.patience import within
 from app.storage.base import NotPourable, Pouring, SocketBroken
 
@@ -78,42 +79,40 @@ def problem_answer(problem: Problem) -> Answer:
     return Answer(problem.status, headers, body)
 
 
-async def deliver(
-    answer: Answer,
-    *,
-    head: bool,
-    receive: Receive,
-    send: Send,
-    patience: float,
-    outlet: Outlet | None = None,
-) -> None:
-    """Send `answer`, waiting at most `patience` seconds for the client to take each piece.
+async def deliver(answer: Answer, scope: Scope, receive: Receive, send: Send, patience: float) -> None:
+    """Send `answer` to the request of `scope`; its body not to HEAD.
 
-    `head` leaves the body out; `outlet` is the connection's, where it has one. Raises ClientGone when the
-    client went away, ConnectionCut when the stream broke after its first byte: the caller must then end
-    without finishing the response.
+    A client that takes nothing for `patience` seconds is gone; one that takes a piece slowly is not, but
+    that is seen only where the connection is watched. Raises ClientGone when the client went away,
+    ConnectionCut when the stream broke after its first byte: the caller must then end without finishing
+    the response.
     """
+    head = scope["method"] == "HEAD"
+    outlet = outlet_of(scope)
+    to_send = None if WATCHED in scope.get("extensions", ()) else patience
     start: Message = {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
     try:
         if answer.stream is None or head:
             body: Message = {"type": "http.response.body", "body": b"" if head else answer.body}
             if len(answer.body) <= _SMALL_BYTES or head:
-                await _send(send, patience, start, body)
+                await _send(send, to_send, start, body)
             else:
-                await _send(send, patience, start, {**body, "more_body": True})
+                await _send(send, to_send, start, {**body, "more_body": True})
                 # Sent when the client has taken what came before; until then the request is not over.
-                await _send(send, patience, {"type": "http.response.body"})
+                await _send(send, to_send, {"type": "http.response.body"})
         else:
-            await _send(send, patience, start)
-            rest = _Rest(answer.pouring, outlet, send, patience) if outlet and answer.pouring else None
-            await _deliver_stream(answer.stream, rest, receive, send, patience)
+            await _send(send, to_send, start)
+            rest = None
+            if outlet and answer.pouring:
+                rest = _Rest(answer.pouring, partial(outlet.pour, patience=patience, before=to_send), send)
+            await _deliver_stream(answer.stream, rest, receive, send, to_send)
     finally:
         if answer.close is not None:
             await answer.close()
 
 
 async def _deliver_stream(
-    stream: AsyncIterator[bytes], rest: _Rest | None, receive: Receive, send: Send, patience: float
+    stream: AsyncIterator[bytes], rest: _Rest | None, receive: Receive, send: Send, patience: float | None
 ) -> None:
     # A server in front of a gone client takes and drops what it is sent, so somebody must listen.
     departure = asyncio.create_task(_departure(receive))
@@ -139,11 +138,10 @@ async def _deliver_stream(
 class _Rest:
     """What comes after the first chunk of a stream, sent without being read."""
 
-    def __init__(self, source: Pouring, outlet: Outlet, send: Send, patience: float) -> None:
+    def __init__(self, source: Pouring, pour: Callable[[Pour], Awaitable[int]], send: Send) -> None:
         self._source = source
-        self._outlet = outlet
+        self._pour = pour
         self._send = send
-        self._patience = patience
         self._can_pour = True
 
     @property
@@ -153,7 +151,7 @@ class _Rest:
     async def pour(self) -> None:
         """Send a part of it. Raises ClientGone, and StorageError."""
         try:
-            size = await self._outlet.pour(self._source.pour, self._patience)
+            size = await self._pour(self._source.pour)
         except NotPourable:
             self._can_pour = False
             return
@@ -170,7 +168,7 @@ async def _departure(receive: Receive) -> None:
         pass
 
 
-async def _send(send: Send, patience: float, *messages: Message) -> None:
+async def _send(send: Send, patience: float | None, *messages: Message) -> None:
     try:
         for message in messages:
             await within(patience, send(message))

@@ -38,8 +38,17 @@ class Cycle(RequestResponseCycle):
             self._begin(message)
         elif message["type"] == "http.response.body" and self.response_started and not self.response_complete:
             self._go_on(message)
+            if self.flow.write_paused and not self.response_complete:
+                # Not only before the next piece: who makes it would hold two.
+                await self._taken()
         else:
             raise RuntimeError(f"{message['type']} has no place here")
+
+    async def _taken(self) -> None:
+        """Wait until most has been taken. Raises ConnectionResetError when the client goes away instead."""
+        await self.flow.drain()
+        if self.disconnected:
+            raise ConnectionResetError
 
     def _begin(self, message: HTTPResponseStartEvent) -> None:
         status = message["status"]

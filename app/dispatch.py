@@ -25,7 +25,7 @@ from app.methods.propfind import propfind
 from app.methods.proppatch import proppatch
 from app.methods.put import mkcol, put
 from app.offload import refuse_lost
-from app.outlet import OUTLET, Outlet
+from app.outlet import outlet_of
 from app.path import SERVER_NAME, DavPath, as_written
 from app.request import DavRequest
 from app.root import Root
@@ -100,14 +100,7 @@ class Dispatch:
                 raise
             except Exception as error:
                 answer = self._refusal(scope, error)
-            await deliver(
-                answer,
-                head=scope["method"] == "HEAD",
-                receive=receive,
-                send=send,
-                patience=self._patience,
-                outlet=_outlet_of(scope),
-            )
+            await deliver(answer, scope, receive, send, self._patience)
 
     async def _answer(self, scope: Scope, receive: Receive, deadline: Deadline) -> Answer:
         method: str = scope["method"]
@@ -127,7 +120,7 @@ class Dispatch:
             return options_answer(abilities)
         if method not in allowed(abilities):
             raise MethodNotAllowed
-        outlet = _outlet_of(scope)
+        outlet = outlet_of(scope)
         request = DavRequest(
             method=method,
             path=path,
@@ -182,11 +175,6 @@ class Dispatch:
             # An overload is said once, not as often as it happens.
             return self._said.due()
         return not isinstance(error, (RequestError, QuotaExceeded))
-
-
-def _outlet_of(scope: Scope) -> Outlet | None:
-    outlet: Outlet | None = scope["extensions"].get(OUTLET) if "extensions" in scope else None
-    return outlet
 
 
 def _log_failure(scope: Scope, error: Exception) -> None:

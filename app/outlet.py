@@ -7,11 +7,16 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
+from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 OUTLET: Final = "zotshelf.outlet"
 """The name under which a request's ASGI extensions have its Outlet, where it has one."""
+WATCHED: Final = "zotshelf.watched"
+"""What is among them where the server itself cuts off a client that takes nothing (app.connections)."""
+
+_NONE: Final[dict[str, object]] = {}
 
 Pour: TypeAlias = Callable[[int], Awaitable[int]]
 """Sends what it can to a socket, a descriptor that does not block, and returns how many bytes."""
@@ -38,16 +43,16 @@ class Outlet:
         """Whether the whole body of what is being answered has been received."""
         return self.cycle is not None and not self.cycle.more_body
 
-    async def pour(self, pour: Pour, patience: float) -> int:
+    async def pour(self, pour: Pour, patience: float, before: float | None) -> int:
         """Let `pour` send a part of the body, and return its size; Content-Length has been sent.
 
-        Raises TimeoutError when the client takes nothing for `patience` seconds, ConnectionError when it
-        is gone, and what `pour` raises.
+        Raises TimeoutError when the client takes nothing for `patience` seconds, or has not taken in `before`
+        seconds what was written before; ConnectionError when it is gone, and what `pour` raises.
         """
         cycle = self.cycle
         if cycle is None or self._is_gone(cycle):
             raise ConnectionResetError
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(before):
             await self._written()
         if self._is_gone(cycle):
             raise ConnectionResetError
@@ -86,6 +91,12 @@ class Outlet:
             await writable
         finally:
             self._loop.remove_writer(socket)
+
+
+def outlet_of(scope: Scope) -> Outlet | None:
+    """Return the Outlet of a request's connection, where it has one."""
+    outlet: Outlet | None = scope.get("extensions", _NONE).get(OUTLET)
+    return outlet
 
 
 def _set(future: asyncio.Future[None]) -> None:

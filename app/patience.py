@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def within(seconds: float, awaitable: Awaitable[T]) -> T:
-    """Await something for at most `seconds`. Raises TimeoutError.
+async def within(seconds: float | None, awaitable: Awaitable[T]) -> T:
+    """Await something for at most `seconds`, with None as long as it takes. Raises TimeoutError.
 
     A timer costs more than most of what is awaited here: data that has come, and a send buffer with room.
     So it is set only when there is a wait.

@@ -15,7 +15,7 @@ from app.connections import Connections
 from app.cycle import Cycle
 from app.descriptors import Scarcity
 from app.framing import framing_fault
-from app.outlet import OUTLET, Outlet
+from app.outlet import OUTLET, WATCHED, Outlet
 
 if TYPE_CHECKING:  # uvicorn has its types there only
     from uvicorn._types import ASGI3Application
@@ -31,8 +31,9 @@ PIPELINED: Final = 16
 """How many requests may wait behind the one that is being answered; the connection ends with them."""
 WRITE_BYTES: Final = 16384
 """So much of an answer may lie in this process, sent but not taken, before more of it is asked for."""
-UNSENT_BYTES: Final = 131072
-"""And so much in the kernel, beyond what is on its way."""
+UNSENT_BYTES: Final = 32768
+"""And so much in the kernel, beyond what is on its way. It takes more when half of that has gone, and until
+then the client seems to take nothing."""
 _QUICK_SECONDS: Final = 0.05
 _QUICK_TIMES: Final = 2
 RETRY_SECONDS: Final = 5
@@ -88,18 +89,20 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
+        self._extensions = {}
         # What a file's descriptor writes into the socket itself would not be encrypted.
         if transport.get_extra_info("sslcontext") is None:
-            self._outlet = Outlet(self.loop, transport, self.flow)
-            self._extensions = {OUTLET: self._outlet}
+            self._extensions[OUTLET] = self._outlet = Outlet(self.loop, transport, self.flow)
         transport.set_write_buffer_limits(high=WRITE_BYTES)
         self._keep_little_unsent()
         self._note_descriptor()
         self._all: Connections | None = self.app_state.get("connections")
-        if self._all is not None and not self._all.admit(self):
-            self._turn_away(self._all)
-        else:
-            self._expect_head()
+        if self._all is not None:
+            self._extensions[WATCHED] = True
+            if not self._all.admit(self):
+                self._turn_away(self._all)
+                return
+        self._expect_head()
 
     def _note_descriptor(self) -> None:
         scarcity: Scarcity | None = self.app_state.get("scarcity")
@@ -225,7 +228,7 @@ class HttpProtocol(HttpToolsProtocol):
         cycle.__class__ = Cycle
         if self._outlet is not None:
             self._outlet.cycle = cycle
-            cycle.scope["extensions"] = self._extensions
+        cycle.scope["extensions"] = self._extensions
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:

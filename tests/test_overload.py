@@ -18,6 +18,7 @@ from tests.servers import Server, serving
 from tests.stores import FolderStore
 from tests.wire import PATIENCE, basic, connect, exchange, head, read_answer
 
+KIB = 2**10
 MIB = 2**20
 CONNECTIONS = 20
 REQUESTS = 5
@@ -125,6 +126,23 @@ def test_who_takes_nothing_of_an_answer_is_cut_off(small_server: Server, size: i
             pass
         assert received < 4 * size
     assert is_served(small_server)
+
+
+def test_who_takes_a_block_slowly_is_not_cut_off(small_server: Server) -> None:
+    user = small_server.new_user()
+    size = 480 * KIB
+    assert exchange(small_server, "PUT", "/f", signed(user), body=bytes(size)).status == 201
+    with socket.socket(socket.AF_INET6) as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.settimeout(PATIENCE)
+        reader.connect(("::1", small_server.port))
+        reader.sendall(head("GET", "/f", signed(user), "Connection: close"))
+        received = b""
+        # The server waits a second for one who takes nothing; a block of its takes this one longer.
+        while data := reader.recv(16 * KIB):
+            received += data
+            time.sleep(0.12)
+    assert received.endswith(b"\r\n\r\n" + bytes(size))
 
 
 def test_the_server_may_open_as_many_files_as_the_system_allows(small_server: Server) -> None:

@@ -44,9 +44,7 @@ class Pages:
             await self._app(scope, receive, send)
             return
         answer = await (self._site or await self._opened()).answer(scope, path)
-        await deliver(
-            answer, head=scope["method"] == "HEAD", receive=receive, send=send, patience=self._patience
-        )
+        await deliver(answer, scope, receive, send, self._patience)
 
     async def aclose(self) -> None:
         """Break off what is being done for pages."""

@@ -152,6 +152,7 @@ class OpenFile:
 
     async def pour(self, socket: int) -> int:
         """Send what comes next without reading it; see Pouring."""
+        self._reader.keep(0)
         sent = await in_thread(self._threads, self._path, self._pour, socket)
         self._position += sent
         return sent

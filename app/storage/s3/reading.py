@@ -34,6 +34,9 @@ _RESUMES: Final = 3
 _MUCH: Final = 65536
 """Bytes that make taking up again worth while."""
 
+_SMALL: Final = 65536
+"""What is left of an object is given at once if it is no more."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Source:
@@ -99,7 +102,7 @@ class OpenedObject:
                     raise Unavailable(self.entry.path, "S3 sent more bytes than it announced")
                 if position - taken_up >= _MUCH:
                     fruitless = 0
-                with self._giving():
+                with self._giving(len(chunk)):
                     yield chunk
                 continue
             fruitless += 1
@@ -111,27 +114,36 @@ class OpenedObject:
 
     async def _next(self, position: int) -> bytes:
         """Return what comes next; nothing at the end of S3's answer."""
-        granted = self._source.reader.next()
+        reader = self._source.reader
+        granted = reader.next()
         if self._is_parked or position == self._answered:
             await self._ask_from(position)
         content = self._response.content
+        if self._answered < self.stop:
+            return await content.read()
         content.set_read_chunk_size(granted // 2)
-        return await (content.readany() if self._answered == self.stop else content.read())
+        if self.stop - position <= _SMALL:
+            return await content.readany()
+        return await content.read(reader.piece)
 
     @contextmanager
-    def _giving(self) -> Iterator[None]:
-        """Within this context the reader takes a chunk; when that lasts, let go of S3's answer."""
+    def _giving(self, size: int) -> Iterator[None]:
+        """Within this context the reader takes so many bytes; when that lasts, let go of S3's answer."""
         self._source.reader.give()
-        timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._park)
+        timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._park, size)
         try:
             yield
         finally:
             timer.cancel()
 
-    def _park(self) -> None:
-        if not self._response.content.is_eof():
+    def _park(self, size: int) -> None:
+        content = self._response.content
+        if not content.at_eof():
             self._is_parked = True
+            if content.exception() is None:
+                content.read_nowait()  # or what it has read ahead would stay in memory
             self._response.close()
+        self._source.reader.keep(size)
 
     async def _ask_from(self, position: int, *, insistent: bool = False) -> None:
         """Ask for the rest, or for as much of it as a slow reader may have. Raises Changed, Unavailable."""

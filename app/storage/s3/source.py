@@ -10,6 +10,7 @@ from app.storage.base import Body, Incomplete
 from app.storage.upload_memory import Reservation
 
 BEGINNING_BYTES: Final = 65536
+_BLOCK_BYTES: Final = 8192
 
 
 class Source:
@@ -29,16 +30,22 @@ class Source:
         A connection holds as many anyway while its request waits. Raises Incomplete.
         """
         wanted = BEGINNING_BYTES if self._size is None else min(BEGINNING_BYTES, self._size)
+        blocks: list[bytes] = []
         gathered = bytearray()
-        while len(gathered) < wanted:
+        missing = wanted
+        while missing > 0:
             chunk = await self._next()
             if self.ended:
                 break
-            if not gathered and len(chunk) >= wanted:
+            missing -= len(chunk)
+            if len(chunk) >= wanted:
                 self._rest = chunk
                 return
             gathered += chunk
-        self._rest = bytes(gathered)
+            if len(gathered) >= _BLOCK_BYTES:
+                blocks.append(bytes(gathered))
+                gathered.clear()
+        self._rest = b"".join((*blocks, gathered))
 
     async def fill(self, space: Reservation) -> None:
         """Gather the next `space.size` bytes in it, or fewer at the end. Raises Incomplete."""
