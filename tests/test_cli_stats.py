@@ -10,6 +10,7 @@ import pytest
 from tests.attachments import zipped
 from tests.command_line import zotshelf
 from tests.libraries import fill
+from tests.past import FIRST, NOTHING, SECOND, live, state, step
 from tests.stores import FolderStore, Store, store_named
 
 FILES = {
@@ -52,6 +53,7 @@ def test_a_library_in_figures(store: Store) -> None:
     assert sum(share["number"] for share in found["months"].values()) == 6
     assert found["largest"][0] == found["largest"][0] | {"key": "SNAP2222", "name": "index.html"}
     assert len(found["newest"]) == 2
+    assert found["trash"] == ({"files": 0, "bytes": 0} if isinstance(store, FolderStore) else None)
 
 
 def test_months_and_the_newest_go_by_the_time_of_the_file(tmp_path: Path) -> None:
@@ -76,3 +78,26 @@ def test_the_tables_name_files_as_people_know_them(tmp_path: Path) -> None:
     assert said.startswith("7 attachments, ")
     assert "Müller.epub" in said
     assert "Müller 2020.PDF" in said
+
+
+def test_what_the_trash_holds_is_said_apart_and_is_nobody_elses(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "data")
+    first, second = state(FIRST), state(SECOND)
+    live(store, "ann", [step("PAPER222", NOTHING, first)])
+    live(store, "ann", [step("PAPER222", first, second), step("PAPER222", second, NOTHING)])
+    live(store, "bob", [step("PAPER333", NOTHING, first), step("PAPER333", first, NOTHING)])
+    size = sum(len(content) for one in (first, second) for content in one if content)
+    found = zotshelf("stats", "--user", "ann", "--json", **store.environment).json
+    assert (found["attachments"], found["bytes"]) == (0, 0)
+    assert found["trash"] == {"files": 4, "bytes": size}
+    assert "in the trash: 4 files, " in zotshelf("stats", "--user", "ann", **store.environment).out
+    fill(store, "eve", _library())
+    assert "the trash is empty" in zotshelf("stats", "--user", "eve", **store.environment).out
+
+
+def test_where_files_are_written_in_place_there_is_no_trash_to_speak_of(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "data")
+    fill(store, "ann", _library())
+    variables = {**store.environment, "ZOTSHELF_FOLDER_WRITES": "in-place"}
+    assert zotshelf("stats", "--user", "ann", "--json", **variables).json["trash"] is None
+    assert "trash" not in zotshelf("stats", "--user", "ann", **variables).out

@@ -88,7 +88,7 @@ def namespaces() -> Iterator[tuple[Namespace, Namespace]]:
             namespace.run("ip", "link", "set", "eth0", "up")
         host.run("ip", "route", "add", "fd00:ec2::/64", "dev", "eth0")
         outside.run("ip", "route", "replace", "2001:db8::/64", "dev", "eth0")
-        for namespace, ports in ((host, ["22", "80", "443", "8080", "8443"]), (outside, ["80"])):
+        for namespace, ports in ((host, ["22", "80", "443", "8080", "8443", "9634"]), (outside, ["80"])):
             command = ["ip", "netns", "exec", namespace.name, sys.executable, "-c", _LISTEN, *ports]
             listener = stack.enter_context(
                 subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
@@ -103,7 +103,8 @@ def test_the_firewall_lets_in_what_it_should_and_out_to_the_metadata_whom_it_sho
     namespaces: tuple[Namespace, Namespace], tmp_path: Path
 ) -> None:
     host, outside = namespaces
-    tree = written(tmp_path, *_FIREWALL, "--relay", _RELAY, "--metadata-account", "daemon")
+    metrics = ("--metrics", "[::]:9633", "--metrics-from", _RELAY, "--workers", "2")
+    tree = written(tmp_path, *_FIREWALL, "--relay", _RELAY, "--metadata-account", "daemon", *metrics)
     # A second time as after a change: the table is replaced and does not grow.
     tables = []
     for _ in range(2):
@@ -114,6 +115,8 @@ def test_the_firewall_lets_in_what_it_should_and_out_to_the_metadata_whom_it_sho
     reached = {port: outside.connect(_HOST, port, source=_CLIENT) for port in (22, 80, 443, 8080, 8443)}
     assert reached == {22: "open", 80: "open", 443: "open", 8080: "dropped", 8443: "dropped"}
     assert outside.connect(_HOST, 8443, source=_RELAY) == "open"
+    assert outside.connect(_HOST, 9634, source=_RELAY) == "open"
+    assert outside.connect(_HOST, 9634, source=_CLIENT) == "dropped"
     assert host.connect("::1", 8080) == "open"
 
     users = {
@@ -149,6 +152,10 @@ def test_lego_may_ask_for_the_role_where_it_speaks_to_route_53(tmp_path: Path) -
         pytest.param((), id="usual"),
         pytest.param(("--relay", "2001:db8::/64", "--relay", "192.0.2.1"), id="relays"),
         pytest.param(("--metadata-account", "daemon"), id="more accounts"),
+        pytest.param(
+            ("--metrics", "[::]:9633", "--metrics-from", "192.0.2.0/24", "--metrics-from", "2001:db8::9"),
+            id="metrics",
+        ),
     ],
 )
 def test_nft_understands_the_rules(options: tuple[str, ...], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from app.host.areas.nginx import FILES
-from app.host.options import OptionsError, load
+from app.host.loading import OptionsError, load
 from app.host.render import Origin, render
 from scripts.bench.processes import free_port
 from scripts.nginx_examples import nginx_examples

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.host.options import Options, OptionsError, load
+from app.host.loading import OptionsError, load
+from app.host.options import Options
 from tests.hosting import DOMAIN, NEEDED, files, host, written
 from tests.stores import REPOSITORY, environment
 
@@ -27,6 +28,8 @@ _TEXTS = [
     "account",
     "server",
     "socket",
+    "metrics",
+    "metrics-from",
     "nginx",
     "nginx-version",
     "tls",
@@ -68,6 +71,8 @@ _GOOD = {
     "account": "zotshelf",
     "server": "gunicorn",
     "socket": "/run/zotshelf/zotshelf.sock",
+    "metrics": "[::1]:9633",
+    "metrics-from": "2001:db8::9",
     "nginx": "site",
     "nginx-version": "1.22.1",
     "tls": "modern",
@@ -88,6 +93,7 @@ _ALSO_GOOD = (
     ("storage", "file:/srv/{user}/files"),
     ("acme-server", "https://[2001:db8::1]:14000/dir"),
     ("relay", "192.0.2.7"),
+    ("metrics", "127.0.0.1:9633"),
 )
 
 
@@ -229,6 +235,7 @@ def test_a_file_has_values_of_the_right_kind(tmp_path: Path, name: str, value: o
             "acme-server", "https://[2001:db8::1]:14000/dir", "https://[2001:db8::1]:14000/dir", id="URL"
         ),
         pytest.param("region", "us-gov-west-1", "us-gov-west-1", id="region"),
+        pytest.param("metrics", "[0::1]:09633", "[::1]:9633", id="metrics"),
     ],
 )
 def test_a_value_has_one_spelling(name: str, typed: str, taken: object) -> None:
@@ -293,6 +300,12 @@ def test_a_value_has_one_spelling(name: str, typed: str, taken: object) -> None:
         pytest.param("acme-server", "https://acme.example.org/?a=b", id="query"),
         pytest.param("acme-server", "https://acme.example.org:x/", id="odd port"),
         pytest.param("acme-server", "https:///directory", id="no host"),
+        pytest.param("metrics", "9633", id="metrics without an address"),
+        pytest.param("metrics", "::1:9633", id="metrics without brackets"),
+        pytest.param("metrics", "[::1]:0", id="metrics at any port"),
+        pytest.param("metrics", "[::1]:65536", id="metrics beyond the last port"),
+        pytest.param("metrics", "[fe80::1%eth0]:9633", id="metrics with a zone"),
+        pytest.param("metrics-from", "::/0", id="metrics for all"),
         pytest.param("region", "eu_central_1", id="underscores in a region"),
         pytest.param("lego", "3", id="unknown generation"),
         pytest.param("nginx", "apache", id="unknown kind"),
@@ -337,6 +350,29 @@ def test_what_is_no_such_value_is_refused(tmp_path: Path, name: str, typed: str)
             ["--nginx", "snippet", "--separate-certificates"],
             "--separate-certificates has no meaning with --nginx snippet",
             id="certificates of a snippet",
+        ),
+        pytest.param(
+            [*NEEDED, "--metrics", "[::1]:8079", "--workers", "2"],
+            "--metrics takes the port of --port",
+            id="metrics on the server's port",
+        ),
+        pytest.param(
+            [*NEEDED, "--metrics", "[::1]:65535", "--workers", "2"],
+            "--metrics must leave a port for each of --workers",
+            id="metrics without ports enough",
+        ),
+        pytest.param(
+            [*NEEDED, "--metrics", "[2001:db8::5]:9633"],
+            "--metrics-from is missing",
+            id="metrics for nobody knows whom",
+        ),
+        pytest.param(
+            [*NEEDED, "--metrics", "[::1]:9633", "--metrics-from", "2001:db8::9"],
+            "--metrics-from needs --metrics with an address that other machines reach",
+            id="metrics that nobody elsewhere reaches",
+        ),
+        pytest.param(
+            [*NEEDED, "--metrics-from", "2001:db8::9"], "--metrics-from needs --metrics", id="no metrics"
         ),
         pytest.param(
             [*NEEDED, "--nginx-version", "1.18.0"],

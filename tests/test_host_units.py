@@ -14,7 +14,7 @@ from app.settings import Settings
 from tests.hosting import written
 from tests.requirements import program
 from tests.stores import environment
-from tests.units import BUCKET, SOCKET, UNITS, kinds, read_unit, settings_of, units
+from tests.units import BUCKET, METRICS, REMOTE_METRICS, SOCKET, UNITS, kinds, read_unit, settings_of, units
 
 _MAX_EXPOSURE = 1.5
 
@@ -130,6 +130,9 @@ def test_the_service_may_write_where_it_must_and_nowhere_else(
         pytest.param(SOCKET, "AF_UNIX", True, id="folder, socket"),
         pytest.param(BUCKET, "AF_UNIX AF_INET6 AF_INET", False, id="S3"),
         pytest.param((*BUCKET, "--mount", "/mnt/zotshelf", *SOCKET), "AF_UNIX", True, id="mount, socket"),
+        pytest.param(METRICS, "AF_UNIX AF_INET6", False, id="folder, metrics"),
+        pytest.param((*SOCKET, *METRICS), "AF_UNIX AF_INET6", False, id="socket, metrics"),
+        pytest.param((*BUCKET, *METRICS), "AF_UNIX AF_INET6 AF_INET", False, id="S3, metrics"),
     ],
 )
 def test_the_service_has_no_more_network_than_it_uses(
@@ -139,6 +142,41 @@ def test_the_service_has_no_more_network_than_it_uses(
     assert unit["RestrictAddressFamilies"] == [families]
     assert ("PrivateNetwork" in unit) == alone
     assert ("IPAddressDeny" in unit) == ("AF_INET" not in families.split() and not alone)
+
+
+def test_metrics_by_ipv4_are_answered_and_nothing_else_is_asked_by_it(tmp_path: Path) -> None:
+    tree = written(tmp_path, *SOCKET, "--metrics", "127.0.0.1:9633")
+    unit = read_unit(tree / UNITS / "zotshelf.service")
+    assert unit["RestrictAddressFamilies"] == ["AF_UNIX AF_INET"]
+    assert unit["IPAddressAllow"] == ["localhost"]
+
+
+@pytest.mark.parametrize(
+    ("options", "address", "allowed"),
+    [
+        pytest.param(METRICS, "[::1]:9633", "localhost", id="here"),
+        pytest.param(REMOTE_METRICS, "[2001:db8::5]:9633", "localhost 2001:db8::9", id="elsewhere"),
+    ],
+)
+def test_metrics_are_answered_at_their_address_and_nginx_does_not_lead_there(
+    options: tuple[str, ...], address: str, allowed: str, tmp_path: Path
+) -> None:
+    tree = written(tmp_path, *options)
+    assert settings_of(tree)["ZOTSHELF_METRICS"] == address
+    unit = read_unit(tree / UNITS / "zotshelf.service")
+    assert (unit["IPAddressDeny"], unit["IPAddressAllow"]) == (["any"], [allowed])
+    # Without the rest of /proc a process does not know its own memory and processor time.
+    assert "ProcSubset" not in unit
+    nginx = "\n".join(file.read_text() for file in (tree / "etc/nginx").rglob("*") if file.is_file())
+    leads_to = [line for line in nginx.splitlines() if not line.startswith("#")]
+    assert any("[::1]:8080" in line for line in leads_to)
+    assert not any("9633" in line for line in leads_to)
+
+
+def test_without_metrics_nothing_is_said_of_them(tmp_path: Path) -> None:
+    tree = written(tmp_path)
+    assert "ZOTSHELF_METRICS" not in settings_of(tree)
+    assert read_unit(tree / UNITS / "zotshelf.service")["ProcSubset"] == ["pid"]
 
 
 def test_the_mount_has_the_prefix_and_comes_before_the_service(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from app.storage.s3.conditions import UNHEEDED
 from app.storage.s3.storages import S3Storages
 from tests.command_line import zotshelf
 from tests.dav import lockinfo, signed_in
+from tests.past import versioned
 from tests.s3_faults import ALWAYS, Fault, Held, Refuse
 from tests.s3_opened import settings_for
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
@@ -236,3 +237,20 @@ def test_the_doctor_says_the_same_words(s3: StandIn, kind: str, state: str | Non
     assert ("storage: locks" in found) == bool(state)
     assert found["storage"]["state"] == "ok"
     assert not s3.bucket.objects
+
+
+def test_ceph_heeds_the_condition_only_in_a_bucket_without_versions(ceph_store: S3Store) -> None:
+    with versioned(ceph_store) as store:
+        assert _heeds(store) is False
+        store.client().put_bucket_versioning(
+            Bucket=store.bucket, VersioningConfiguration={"Status": "Suspended"}
+        )
+        assert _heeds(store) is True
+
+
+def _heeds(store: S3Store) -> bool:
+    """Tell what the doctor has found; it must have put and read something."""
+    ran = zotshelf("doctor", "--json", **store.environment)
+    found = {result["step"]: result["state"] for result in ran.json}
+    assert found["storage"] == "ok"
+    return "storage: locks" not in found

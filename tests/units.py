@@ -8,6 +8,8 @@ import pytest
 
 UNITS = "etc/systemd/system"
 SOCKET = ("--socket", "/run/zotshelf/zotshelf.sock")
+METRICS = ("--metrics", "[::1]:9633")
+REMOTE_METRICS = ("--metrics", "[2001:db8::5]:9633", "--metrics-from", "2001:db8::9")
 BUCKET = ("--storage", "s3://my-bucket/library", "--region", "eu-central-1")
 
 kinds = pytest.mark.parametrize(
@@ -31,6 +33,8 @@ kinds = pytest.mark.parametrize(
         ),
         pytest.param(("--challenge", "dns-01", "--firewall"), id="Route 53, firewall"),
         pytest.param(("--nginx", "snippet"), id="snippet"),
+        pytest.param(METRICS, id="folder, metrics"),
+        pytest.param((*BUCKET, *REMOTE_METRICS, "--workers", "2"), id="S3, metrics from elsewhere, workers"),
         pytest.param(("--nginx", "none", "--account", "files"), id="no nginx, another account"),
         pytest.param(("--domain", "b.example.org", "--separate-certificates"), id="two certificates"),
         pytest.param(

@@ -11,6 +11,7 @@ from typing import Annotated, Final, TypeAlias, TypeVar
 import typer
 
 from app.commands.console import EXIT_WRONG, fail
+from app.library.elsewhere import elsewhere
 from app.library.names import COLLECTION
 from app.path import BadPath, DavPath
 from app.place import USER
@@ -46,9 +47,26 @@ async def opened_library(user: str | None) -> AsyncIterator[Storage]:
         raise fail(f"{user!r} cannot be a user's name", EXIT_WRONG)
     storages = await open_storages(settings)
     try:
-        yield storages.for_user(user or FIRST_USER)
+        storage = storages.for_user(user or FIRST_USER)
+        try:
+            yield storage
+        except (NotFound, NotACollection) as error:
+            raise fail(f"there is no collection {error.path.href()}{await _hint(storage)}") from None
     finally:
         await storages.aclose()
+
+
+async def _hint(storage: Storage) -> str:
+    """Return where a library is that was looked for in vain; empty where there is none."""
+    found = await elsewhere(storage)
+    if found.collections:
+        place = "/".join((*found.collections[0].segments, COLLECTION))
+        return f"; there is one in {place}: --collection '{place}'"
+    if found.in_root:
+        return (
+            "; attachments lie in the root itself: ZOTSHELF_STORAGE must name what is above their collection"
+        )
+    return ""
 
 
 def collection_at(text: str) -> DavPath:

@@ -21,6 +21,7 @@ from app.commands.library import (
 from app.library.stats import Described, Share, Stats
 from app.library.stats import stats as stats_of
 from app.path import DavPath
+from app.storage.history import Held, Holding
 
 cli = new_cli()
 
@@ -33,21 +34,26 @@ def stats(
     json: JsonOption = False,
 ) -> None:
     """Show a library in figures: attachments and bytes by kind and by month, the largest, the newest."""
-    found = run(_stats(user, collection_at(collection), top))
+    found, held = run(_stats(user, collection_at(collection), top))
     if json:
-        show_json(_as_json(found))
+        show_json(_as_json(found, held))
     else:
-        _show(found)
+        _show(found, held)
 
 
-async def _stats(user: str | None, collection: DavPath, top: int) -> Stats:
+async def _stats(user: str | None, collection: DavPath, top: int) -> tuple[Stats, Held | None]:
     async with opened_library(user) as storage:
         with progress("Listing", unit="files") as listed, progress("Reading", unit="zips") as described:
-            return await stats_of(storage, collection, top=top, listed=listed, described=described)
+            found = await stats_of(storage, collection, top=top, listed=listed, described=described)
+        return found, await storage.held() if isinstance(storage, Holding) else None
 
 
-def _show(found: Stats) -> None:
+def _show(found: Stats, held: Held | None) -> None:
     typer.echo(f"{found.attachments} attachments, {decimal(found.size)}")
+    if held is not None:
+        typer.echo(
+            f"in the trash: {held.files} files, {decimal(held.size)}" if held.files else "the trash is empty"
+        )
     _show_shares("kind", found.kinds)
     _show_shares("month", found.months)
     _show_described("largest", found.largest)
@@ -78,10 +84,11 @@ def _time(one: Described) -> str:
     return datetime.fromtimestamp(one.entry.modified, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _as_json(found: Stats) -> dict[str, Any]:
+def _as_json(found: Stats, held: Held | None) -> dict[str, Any]:
     return {
         "attachments": found.attachments,
         "bytes": found.size,
+        "trash": None if held is None else {"files": held.files, "bytes": held.size},
         "kinds": {name: share._asdict() for name, share in found.kinds.items()},
         "months": {name: share._asdict() for name, share in found.months.items()},
         "largest": list(map(_described, found.largest)),

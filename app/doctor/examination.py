@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from functools import partial
 
-from app.doctor import local, probe
+from app.doctor import local, probe, trash
 from app.doctor.public import Address, public_steps
 from app.doctor.step import Result, State, Step, take
 from app.doctor.zotero import Account
@@ -44,9 +44,17 @@ def _steps(settings: Settings, user: str | None) -> list[Step]:
         Step("users file", partial(local.users_file, settings)),
         *_s3_steps(settings),
         Step("storage", partial(probe.storage, settings, user), ("credentials", "endpoint")),
+        *_folder_steps(settings),
         Step("listening", partial(local.listening, settings)),
         Step("nginx", partial(local.nginx, settings)),
     ]
+
+
+def _folder_steps(settings: Settings) -> list[Step]:
+    place = settings.place
+    if not isinstance(place, FolderPlace):
+        return []
+    return [Step("trash", partial(trash.trash, settings, place), ("storage",))]
 
 
 def _s3_steps(settings: Settings) -> list[Step]:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import idna
 from pydantic import AfterValidator, BeforeValidator
 
+from app.metrics.address import parse_metrics_address
 from app.place import USER, FolderPlace, parse_place
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -116,6 +117,16 @@ def checked_network(text: str) -> str:
     return str(found.network_address) if found.num_addresses == 1 else str(found)
 
 
+def checked_metrics(text: str) -> str:
+    """Return an address and a port as ZOTSHELF_METRICS has them."""
+    found = parse_metrics_address(text)
+    if found.address.version == 6 and found.address.scope_id is not None:
+        raise ValueError("must be an address without a zone")
+    if not found.port:
+        raise ValueError("must have a port that Prometheus can be told, not 0")
+    return found.at(found.port)
+
+
 def _unbracketed(text: str) -> str:
     return text[1:-1] if text.startswith("[") and text.endswith("]") else text
 
@@ -189,6 +200,7 @@ RunSocket: TypeAlias = Annotated[str, AfterValidator(checked_socket)]
 Storage: TypeAlias = Annotated[str, AfterValidator(checked_storage)]
 Address: TypeAlias = Annotated[str, AfterValidator(checked_address)]
 Network: TypeAlias = Annotated[str, AfterValidator(checked_network)]
+MetricsAt: TypeAlias = Annotated[str, AfterValidator(checked_metrics)]
 Url: TypeAlias = Annotated[str, AfterValidator(checked_url)]
 Account: TypeAlias = Annotated[str, AfterValidator(checked_account)]
 Region: TypeAlias = Annotated[str, AfterValidator(checked_region)]

@@ -13,7 +13,8 @@ import typer
 from pydantic.fields import FieldInfo
 
 from app.host.installed import completed
-from app.host.options import Options, OptionsError, flag, load
+from app.host.loading import OptionsError, load
+from app.host.options import Options, flag
 from app.host.plan import START, plan, steps
 from app.host.render import Origin
 from app.host.write import Change, Fate, Tree, WriteError

@@ -6,14 +6,10 @@ templates need beyond a plain value is a property here, so that two files cannot
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.host.checked import (
     AbsolutePath,
@@ -23,6 +19,7 @@ from app.host.checked import (
     Addresses,
     Domains,
     Email,
+    MetricsAt,
     Networks,
     Region,
     RunSocket,
@@ -32,6 +29,7 @@ from app.host.checked import (
     bracketed,
     version_of,
 )
+from app.metrics.address import MOST_PORT, MetricsAddress, parse_metrics_address
 from app.place import USER, FolderPlace, Place, S3Place, parse_place
 from app.settings import checked_base_path
 
@@ -41,10 +39,6 @@ STATE: Final = "/var/lib/zotshelf"
 
 _NGINX_OLDEST: Final = "1.19.4"  # which knows ssl_reject_handshake
 _NGINX_UNKNOWN: Final = "1.22.1"  # that of Debian 12; later ones understand what is written for it
-
-
-class OptionsError(Exception):
-    """An option is wrong, missing or unknown; the text is one line that says which and what is expected."""
 
 
 class Options(BaseModel):
@@ -90,6 +84,16 @@ class Options(BaseModel):
     socket: RunSocket | None = Field(
         default=None,
         description="A Unix socket to listen on, instead of a port: /run/zotshelf/zotshelf.sock.",
+    )
+    metrics: MetricsAt | None = Field(
+        default=None,
+        description="The address and port at which Prometheus may ask zotshelf, such as [::1]:9633; nginx"
+        " does not lead there. See docs/metrics.md.",
+    )
+    metrics_from: Networks = Field(
+        default=(),
+        description="An address that may ask --metrics from another machine; may be repeated. --firewall lets"
+        " no other in.",
     )
 
     nginx: Literal["site", "snippet", "none"] = Field(
@@ -264,6 +268,16 @@ class Options(BaseModel):
         return f"unix:{self.socket}" if self.socket else f"[::1]:{self.port}"
 
     @property
+    def metrics_address(self) -> MetricsAddress | None:
+        """What `metrics` names."""
+        return parse_metrics_address(self.metrics) if self.metrics else None
+
+    @property
+    def metrics_ports(self) -> range:
+        """A port for each worker."""
+        return self.metrics_address.ports(self.workers) if self.metrics_address else range(0)
+
+    @property
     def nginx_knows(self) -> tuple[int, ...]:
         """The version of nginx to write for."""
         return version_of(self.nginx_version or _NGINX_UNKNOWN)
@@ -294,6 +308,7 @@ class Options(BaseModel):
         if self.mount and not self.on_s3:
             raise ValueError("--mount needs --storage s3://BUCKET[/PREFIX]")
         self._check_ports()
+        self._check_metrics()
         place = self.place
         if isinstance(place, FolderPlace) and place.covers(Path(self.users_file)):
             raise ValueError("--users-file must not lie in the folder of --storage")
@@ -306,55 +321,26 @@ class Options(BaseModel):
         ports = [getattr(self, name) for name in names]
         if len(set(ports)) < len(ports):
             raise ValueError(" and ".join(map(flag, names)) + " must differ from each other")
+        for name in names:
+            if getattr(self, name) in self.metrics_ports:
+                raise ValueError(
+                    f"--metrics takes the port of {flag(name)}: each worker needs one of its own"
+                )
+
+    def _check_metrics(self) -> None:
+        found = self.metrics_address
+        if found is None:
+            if self.metrics_from:
+                raise ValueError("--metrics-from needs --metrics")
+            return
+        if self.metrics_ports[-1] > MOST_PORT:
+            raise ValueError("--metrics must leave a port for each of --workers")
+        if found.address.is_loopback and self.metrics_from:
+            raise ValueError("--metrics-from needs --metrics with an address that other machines reach")
+        if not found.address.is_loopback and not self.metrics_from:
+            raise ValueError("--metrics-from is missing: the address of the Prometheus that asks --metrics")
 
 
 def flag(name: str) -> str:
     """Return a field's name as the command line spells it."""
     return "--" + name.replace("_", "-")
-
-
-def load(given: Mapping[str, Any], file: Path | None) -> Options:
-    """Return the options of the command line (`given`) and of a TOML file; the former win.
-
-    Raises OptionsError.
-    """
-    read = _read(file) if file else {}
-    try:
-        return Options(**{**read, **given})
-    except ValidationError as error:
-        raise OptionsError(_explain(error.errors()[0], given, file)) from None
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionsError(f"the options file {str(file)!r} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise OptionsError(f"the options file {str(file)!r} must be TOML: {error}") from None
-
-
-def _explain(error: ErrorDetails, given: Mapping[str, Any], file: Path | None) -> str:
-    context = error.get("ctx", {})
-    if not error["loc"]:
-        return str(context["error"])
-    key = str(error["loc"][0])
-    if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, Options.model_fields, n=1, cutoff=0.5)
-        return f"{key!r} in {str(file)!r} is not an option" + (f"; did you mean {near[0]!r}?" if near else "")
-    demand = str(context["error"]) if error["type"] == "value_error" else _demand(error)
-    return f"{flag(key)} {demand}" if key in given else f"{key!r} in {str(file)!r} {demand}"
-
-
-def _demand(error: ErrorDetails) -> str:
-    context = error.get("ctx", {})
-    kinds = {
-        "literal_error": "must be {expected}",
-        "greater_than_equal": "must be at least {ge}",
-        "less_than_equal": "must be at most {le}",
-        "int_type": "must be a whole number",
-        "bool_type": "must be true or false",
-        "string_type": "must be a text",
-        "tuple_type": "must be a list of texts",
-    }
-    return kinds.get(error["type"], "is not understood").format(**context)

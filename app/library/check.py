@@ -90,7 +90,7 @@ async def check(
     `listed` and `checked` are told of progress: members, attachments. What is deleted or replaced while
     the check runs is no finding. Raises what the storage raises.
     """
-    report = Report(await read_contents(storage, collection, listed))
+    report = Report(await read_contents(storage, collection, listed, in_order=True))
     report.findings += [Finding(entry, Problem.STRANGER) for entry in report.contents.strangers]
 
     async def check_one(attachment: Attachment) -> None:

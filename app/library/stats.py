@@ -71,7 +71,7 @@ async def stats(
 
     Raises what the storage raises.
     """
-    contents = await read_contents(storage, collection, listed)
+    contents = await read_contents(storage, collection, listed, in_order=True)
     found: list[Described] = []
 
     async def describe_one(entry: Entry) -> None:

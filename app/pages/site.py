@@ -15,13 +15,14 @@ from app.answer import Answer
 from app.client_address import ClientAddresses
 from app.errors import problem_of
 from app.library.check import Problem, Report, check
+from app.library.elsewhere import Elsewhere, elsewhere
 from app.library.names import COLLECTION
 from app.library.zip_directory import BadZip
 from app.pages.chart import bar
 from app.pages.headers import page_headers
 from app.pages.known import KnownZips
 from app.pages.opening import MAIN, choose, member_answer, open_zip
-from app.pages.overview import all_kinds, overview
+from app.pages.overview import Overview, all_kinds, overview
 from app.pages.public_url import public_url
 from app.pages.rendering import page, render, static_answer
 from app.pages.shared_work import Progress, SharedWork, Work
@@ -115,17 +116,19 @@ class Site:
         return page(status, template, root=visit.root, user=visit.user, **values)
 
     async def _overview(self, visit: _Visit) -> Answer:
-        def do(progress: Progress) -> Awaitable[Any]:
-            return overview(visit.storage, _LIBRARY, self._known, progress)
+        async def do(progress: Progress) -> tuple[Overview | None, Elsewhere | None]:
+            found = await overview(visit.storage, _LIBRARY, self._known, progress)
+            return found, None if found else await elsewhere(visit.storage)
 
         async with self._work.join(("overview", visit.storage), do) as work:
-            found = await work.result()
+            found, other = await work.result()
         return self._page(
             visit,
             200,
             "overview.html",
             url=public_url(visit.scope, self._base, proxied=self._addresses.is_proxied(visit.scope)),
             library=found,
+            elsewhere=other,
             segments=bar(found.kinds) if found and found.kinds else [],
             checked=self._checked.get(visit.storage),
             main=MAIN,

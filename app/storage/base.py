@@ -224,6 +224,15 @@ class Listing:
     """Raises StorageError when the listing breaks; members come in the store's order."""
 
 
+@runtime_checkable
+class Thrifty(Protocol):
+    """What a storage can do that lists faster by asking for more than it must."""
+
+    async def list_in_order(self, path: DavPath) -> Listing:
+        """As Storage.list, with as few requests as there can be, one after the other."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
     """What is to be written: `chunks` raises when the sender goes away or falls silent."""

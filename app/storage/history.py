@@ -30,6 +30,14 @@ class Version(NamedTuple):
         return int(self.at)
 
 
+class Held(NamedTuple):
+    """How much is in a trash."""
+
+    files: int
+    size: int
+    """Bytes."""
+
+
 class History(Protocol):
     """The versions of the files below one root. What raises, raises StorageError."""
 
@@ -63,4 +71,16 @@ class Historic(Protocol):
     @property
     def history(self) -> History | None:
         """None where it is set up so that it cannot."""
+        ...
+
+
+@runtime_checkable
+class Holding(Protocol):
+    """What can be done where a trash is a thing of its own, rather than versions beside the files."""
+
+    async def held(self) -> Held | None:
+        """Sum up what is in the trash, whether or not more gets there now; None where there can be none.
+
+        Looks at every file in it. Raises StorageError.
+        """
         ...

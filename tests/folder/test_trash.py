@@ -180,7 +180,7 @@ async def test_the_sweep_makes_room_where_the_disk_is_nearly_full(
     sweep = TrashSweep(str(data.parent / "{user}"), storages._threads, 3)
     await sweep.once()
     assert len(kept(data)) == 1
-    monkeypatch.setattr("app.storage.folder.trash_sweep._FREE_SHARE", 1.0)
+    monkeypatch.setattr("app.storage.folder.trash_sweep.FREE_SHARE", 1.0)
     await sweep.once()
     assert kept(data) == []
 

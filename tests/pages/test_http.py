@@ -39,6 +39,37 @@ def test_the_first_visit_says_how_to_start(browser: httpx.Client, user: str) -> 
     assert "Newest" not in answer.text
 
 
+def test_an_empty_library_is_said_to_wait_for_a_sync(
+    server: Server, browser: httpx.Client, user: str
+) -> None:
+    assert browser.request("MKCOL", "/zotero/").status_code == 201
+    text = browser.get("/-/").text
+    assert "has no attachments yet" in text
+    assert "<b>0</b> attachments" in text
+    assert "Every attachment has" not in text
+
+
+def test_a_library_below_the_root_is_found_by_another_address(
+    server: Server, browser: httpx.Client, user: str
+) -> None:
+    for name in ("/notes/", "/old dav/", "/old dav/zotero/"):
+        assert browser.request("MKCOL", name).status_code == 201
+    text = browser.get("/-/").text
+    authority = server.url.removeprefix("http://").rstrip("/")
+    assert re.findall(r"<li><code>(.*)</code></li>", text) == [f"{authority}/old%20dav"]
+    assert "There is no library here yet" not in text
+
+
+@FOLDER
+def test_attachments_in_the_root_itself_are_a_matter_for_the_operator(
+    server: Server, browser: httpx.Client, user: str
+) -> None:
+    assert browser.put(f"/{PAPER_KEY}.zip", content=b"PK").status_code == 201
+    text = browser.get("/-/").text
+    assert "<code>ZOTSHELF_STORAGE</code> must name" in text
+    assert "There is no library here yet" not in text
+
+
 def test_a_library_is_shown_with_figures_kinds_and_decoded_names(
     server: Server, browser: httpx.Client, user: str
 ) -> None:

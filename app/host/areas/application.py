@@ -10,6 +10,7 @@ from app.place import USER, S3Place
 from app.users_changes import FIRST_USER
 
 _SHUTDOWN_SECONDS: Final = 120
+_FAMILIES: Final = {6: "AF_INET6", 4: "AF_INET"}
 _HOMES: Final = ("/home/", "/root/", "/run/user/")
 _OWN: Final = "Your own settings, and access keys, go into /etc/zotshelf/local.env, which wins."
 
@@ -43,9 +44,14 @@ def _settings(options: Options) -> dict[str, Any]:
 
 def _unit(options: Options) -> dict[str, Any]:
     writable = [path for path in (options.folder, options.socket_folder) if path]
+    metrics = options.metrics_address
+    listens = [not options.socket and 6, metrics and metrics.address.version]
     reached = [*writable, options.prefix, options.users_file]
     return {
         "at_home": any(path.startswith(_HOMES) for path in reached),
+        "families": ["AF_UNIX", *(name for version, name in _FAMILIES.items() if version in listens)],
+        # Where a process sees nothing but processes, it cannot tell its own memory and processor time.
+        "reads_proc": metrics is not None,
         "shutdown_seconds": _SHUTDOWN_SECONDS,
         "served_folder": None if options.mount else options.folder,
         "writable": writable,

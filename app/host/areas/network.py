@@ -26,6 +26,9 @@ def _rules(options: Options) -> dict[str, Any]:
     if options.acme and options.challenge == "dns-01":
         own.append(options.acme_account)
     return {
+        "metrics_ports": "-".join(
+            str(port) for port in sorted({*options.metrics_ports[:1], *options.metrics_ports[-1:]})
+        ),
         "open_ports": sorted({options.ssh_port, *web}),
         "metadata_accounts": list(dict.fromkeys(["root", *own, *options.metadata_account])),
     }

@@ -44,11 +44,11 @@ from app.storage.folder.reading import OpenFile
 from app.storage.folder.root import Root, name_of, sync_folder
 from app.storage.folder.threads import Threads, in_thread
 from app.storage.folder.transfer import carry_out
-from app.storage.folder.trash import Trash
-from app.storage.folder.trash_sweep import TrashSweep
+from app.storage.folder.trash import TRASH, Trash
+from app.storage.folder.trash_sweep import TrashSweep, roots_with_trash
 from app.storage.folder.tree import Removal, remove
 from app.storage.folder.writes import Writes
-from app.storage.history import History
+from app.storage.history import Held, History
 from app.storage.read_ahead import ReadAhead
 
 THREADS: Final = 16
@@ -107,6 +107,12 @@ class FolderStorage:
     @property
     def history(self) -> History | None:
         return self._writes.history
+
+    async def held(self) -> Held | None:
+        """Sum up the trash of this root; None where files are written in place."""
+        if self._writes.history is None:
+            return None
+        return await in_thread(self._threads, TRASH, Trash(self._root).held)
 
     async def space(self) -> Space | None:
         """Return what is used and free of the disk that the folder is on."""
@@ -292,6 +298,18 @@ class FolderStorages:
             )
             self._storages[owner] = storage
         return storage
+
+    async def held(self) -> Held | None:
+        """Sum up the trash of all roots; None where files are written in place."""
+        if self._in_place:
+            return None
+        roots = await in_thread(self._threads, TRASH, roots_with_trash, self._template)
+        found = [await in_thread(self._threads, TRASH, Trash(root).held) for root in roots]
+        return Held(sum(one.files for one in found), sum(one.size for one in found))
+
+    async def space(self) -> Space | None:
+        """Return what is used and free of the disk that the roots are on."""
+        return await in_thread(self._threads, _ROOT, self._fixed.space)
 
     async def probe(self) -> None:
         await in_thread(self._threads, _ROOT, self._fixed.probe)

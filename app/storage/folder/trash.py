@@ -21,6 +21,7 @@ from app.path import RESERVED, DavPath
 from app.storage.base import StorageError
 from app.storage.folder.members import Scan
 from app.storage.folder.root import MISSING, Root, name_of
+from app.storage.history import Held
 
 TRASH: Final = DavPath((RESERVED, "trash"), slash=True)
 
@@ -118,6 +119,15 @@ class Trash:
             return status.st_blocks * 512 if status.st_nlink == 1 else 0
         return 0
 
+    def held(self) -> Held:
+        """Sum up what is there. Raises StorageError."""
+        sizes = []
+        with self._root.errors(TRASH):
+            for _, found in members(self._root, TRASH):
+                with suppress(FileNotFoundError):
+                    sizes.append(found.stat(follow_symlinks=False).st_size)
+        return Held(len(sizes), sum(sizes))
+
     def oldest(self) -> Iterator[Kept]:
         """Yield what is in the trash, the oldest day first."""
         for day in self.days():
@@ -162,9 +172,15 @@ def _kept(place: DavPath, depth: int) -> Kept | None:
 
 
 def files(root: Root, top: DavPath, beginning: str = "") -> Iterator[DavPath]:
+    """Yield the paths of `members`."""
+    return (path for path, _ in members(root, top, beginning))
+
+
+def members(root: Root, top: DavPath, beginning: str = "") -> Iterator[tuple[DavPath, os.DirEntry[str]]]:
     """Yield the files below a folder whose path from there on begins so, at any depth. Raises OSError.
 
-    What is not there, or goes meanwhile, is passed over. No symbolic link is followed.
+    What a scan has found of a file is good until the next one is asked for. What is not there, or goes
+    meanwhile, is passed over. No symbolic link is followed.
     """
     waiting = [(top, "")]
     while waiting:
@@ -183,4 +199,4 @@ def files(root: Root, top: DavPath, beginning: str = "") -> Iterator[DavPath]:
                     if f"{way}/".startswith(beginning) or beginning.startswith(f"{way}/"):
                         waiting.append((folder.child(name, slash=True), f"{way}/"))
                 elif way.startswith(beginning) and member.is_file(follow_symlinks=False):
-                    yield folder.child(name)
+                    yield folder.child(name), member

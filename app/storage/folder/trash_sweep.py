@@ -22,7 +22,7 @@ _EVERY_SECONDS: Final = 300.0
 _SPREAD_SECONDS: Final = 60.0
 """Workers that start together do not all look at once."""
 
-_FREE_SHARE: Final = 0.05
+FREE_SHARE: Final = 0.05
 """Less of the disk than this must not be free on account of the trash."""
 
 _log = logging.getLogger(__name__)
@@ -51,23 +51,12 @@ class TrashSweep:
 
     async def once(self) -> None:
         """Remove what is too old, then what leaves the disk too little room. Raises StorageError, OSError."""
-        for root in await in_thread(self._threads, TRASH, self._roots):
+        for root in await in_thread(self._threads, TRASH, roots_with_trash, self._template):
             trash = Trash(root)
             for day in await in_thread(self._threads, TRASH, trash.days):
                 if day < self._first_day():
                     await self._remove(root, TRASH.child(day, slash=True))
             await in_thread(self._threads, TRASH, self._relieve, root, trash)
-
-    def _roots(self) -> list[Root]:
-        """Return the roots that have a trash."""
-        fixed = Path(self._template.partition(USER)[0] + "x").parent
-        if USER not in self._template:
-            fixed = Path(self._template)
-        way = (
-            glob.escape(part).replace(USER, "*") for part in Path(self._template).parts[len(fixed.parts) :]
-        )
-        own = TRASH.segments
-        return [Root(found.parents[len(own) - 1]) for found in fixed.glob("/".join([*way, *own]))]
 
     def _first_day(self) -> str:
         """Return the oldest day that stays: its last file has been here for as long as it should."""
@@ -86,6 +75,16 @@ class TrashSweep:
         space = root.space()
         if space is None:
             return
-        missing = int(_FREE_SHARE * (space.used + space.available)) - space.available
+        missing = int(FREE_SHARE * (space.used + space.available)) - space.available
         if missing > 0:
             trash.make_room(missing)
+
+
+def roots_with_trash(template: str) -> list[Root]:
+    """Return those of the roots that `template` stands for that have a trash. Blocks."""
+    fixed = Path(template.partition(USER)[0] + "x").parent
+    if USER not in template:
+        fixed = Path(template)
+    way = (glob.escape(part).replace(USER, "*") for part in Path(template).parts[len(fixed.parts) :])
+    own = TRASH.segments
+    return [Root(found.parents[len(own) - 1]) for found in fixed.glob("/".join([*way, *own]))]

@@ -22,7 +22,7 @@ logger: Final = logging.getLogger("zotshelf")
 UNHEEDED: Final = (
     "the store does not heed If-None-Match: * of PutObject, so two uploads of one new name may both be told"
     " that they created it, and one is lost; locks and dead properties cannot be kept, and are not offered."
-    " Use a store that heeds it, as Amazon S3 and Ceph do"
+    " Use a store that heeds it, as Amazon S3 does, and Ceph in a bucket without versioning"
 )
 """What is lacking, and what follows from it."""
 

@@ -30,7 +30,8 @@ _ADVICE: Final = {
     "AccessDenied": "the credentials may not do this; compare the bucket policy with the README's",
     "InvalidAccessKeyId": "the access key does not exist; check AWS_ACCESS_KEY_ID or the profile",
     "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY and AWS_REGION",
-    "NoSuchBucket": "the bucket does not exist; check ZOTSHELF_STORAGE and AWS_REGION",
+    "NoSuchBucket": "the bucket does not exist; check ZOTSHELF_STORAGE and AWS_REGION, or make it: zotshelf"
+    " bucket init",
     "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
     "TemporaryRedirect": "the bucket is in another region or quite new; set AWS_REGION to it",
     "AuthorizationHeaderMalformed": "the bucket is in another region; set AWS_REGION to it",

@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -94,7 +94,7 @@ def _is_about(page: Page, prefix: str) -> bool:
 
 async def pages(
     sender: Sender, path: DavPath, prefix: str, first: Page, *, delimiter: bool
-) -> AsyncIterator[Page]:
+) -> AsyncGenerator[Page, None]:
     """Yield `first` and the pages after it."""
     page = first
     yield page

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing, nullcontext
+from functools import partial
 from typing import Final, TypeAlias
 
 from app.byte_range import ByteRange
@@ -46,6 +47,9 @@ from app.storage.s3.upload import Uploader, check_etag, find_etag
 from app.storage.weight import Weight
 
 Entries: TypeAlias = list[Entry]
+
+_Following: TypeAlias = Callable[[Sender, DavPath, str, Page], AsyncGenerator[Page, None]]
+"""Yields a first page of the members below a prefix, and the others."""
 
 _QUICKLY_COPIED: Final = 2**26
 """Bytes that any store copies in the time in which a client must have its answer."""
@@ -112,6 +116,12 @@ class S3Storage:
         return Entry(path, True, 0, None, None)
 
     async def list(self, path: DavPath) -> Listing:
+        return await self._list(path, pages_in_ranges)
+
+    async def list_in_order(self, path: DavPath) -> Listing:
+        return await self._list(path, partial(pages, delimiter=True))
+
+    async def _list(self, path: DavPath, following: _Following) -> Listing:
         prefix = self._keys.collection(path)
         first = await read_page(self._sender, path, prefix, delimiter=True)
         try:
@@ -120,10 +130,12 @@ class S3Storage:
             if not path.slash and await self._has_file(path):
                 raise NotACollection(path) from None
             raise
-        return Listing(entry, self._pages(path, prefix, first))
+        return Listing(entry, self._pages(path, prefix, following(self._sender, path, prefix, first)))
 
-    async def _pages(self, path: DavPath, prefix: str, first: Page) -> AsyncGenerator[Entries, None]:
-        async with aclosing(pages_in_ranges(self._sender, path, prefix, first)) as found:
+    async def _pages(
+        self, path: DavPath, prefix: str, following: AsyncGenerator[Page, None]
+    ) -> AsyncGenerator[Entries, None]:
+        async with aclosing(following) as found:
             async for page in found:
                 entries = []
                 for key in page.keys:
