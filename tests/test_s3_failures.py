@@ -263,16 +263,41 @@ async def test_the_client_is_told_a_status_and_a_line_of_text(
         pytest.param("MKCOL", {}, 405, id="mkcol"),
     ],
 )
-@pytest.mark.parametrize("name", ["notes", "notes.zip"])
+@pytest.mark.parametrize(("name", "asked"), [("notes", "GET"), ("notes.zip", "HEAD")])
 async def test_a_file_is_there_until_s3_itself_says_that_it_is_not(
-    s3: StandIn, storages: S3Storages, name: str, method: str, headers: dict[str, str], status: int
+    s3: StandIn,
+    storages: S3Storages,
+    name: str,
+    asked: str,
+    method: str,
+    headers: dict[str, str],
+    status: int,
 ) -> None:
     s3.bucket.fill(name, content=b"x")
-    s3.fail(Altered("HEAD", status=404, headers={"ETag": None}, times=99))
+    s3.fail(Altered(asked, name, status=404, headers={"ETag": None}, times=99))
     async with application(storages) as client:
         answer = await client.request(method, f"/{name}", headers=headers)
-    assert answer.status_code == status
+    # That nothing may be made there is known only by another request than the one that says nothing.
+    assert answer.status_code == (503 if asked == "GET" else status)
     assert set(s3.bucket.objects) == {name}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Content-Range": "bytes 1-1/9"}, id="another-byte"),
+        pytest.param({"Content-Range": None}, id="no-range"),
+        pytest.param({"ETag": None}, id="no-etag"),
+        pytest.param({"ETag": 'W/"1"'}, id="weak-etag"),
+    ],
+)
+async def test_a_first_byte_that_was_not_asked_for_tells_nothing_of_a_file(
+    s3: StandIn, storages: S3Storages, headers: dict[str, str | None]
+) -> None:
+    s3.bucket.fill("notes", content=b"123456789")
+    s3.fail(Altered("GET", "notes", headers=headers, times=99))
+    async with application(storages) as client:
+        assert (await client.head("/notes")).status_code == 503
 
 
 async def test_a_download_that_cannot_go_on_is_broken_off(s3: StandIn, storages: S3Storages) -> None:

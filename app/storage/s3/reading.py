@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -236,7 +236,7 @@ async def _open_despite_range(
 
 
 async def look_up(sender: Sender, path: DavPath, key: str) -> Entry:
-    """Return the entry of one object. Raises NotFound where S3 itself says so.
+    """Return the entry of one object that should be there. Raises NotFound where S3 itself says so.
 
     A 404 that answers HEAD may mean that the bucket is gone, or come from something else than S3.
     """
@@ -244,16 +244,41 @@ async def look_up(sender: Sender, path: DavPath, key: str) -> Entry:
         reply = await sender.call(path, "HEAD", key, accept=(404,))
         if reply.status != 404:
             return entry_of(path, reply.headers)
-        if not await is_there(sender, path, key):
+        if await find(sender, path, key) is None:
             raise NotFound(path)
     raise Unavailable(path, "S3 finds an object and then does not")
 
 
-async def is_there(sender: Sender, path: DavPath, key: str) -> bool:
-    """Tell whether there is such an object, in S3's own words."""
-    first = await sender.stream(path, key, {"Range": "bytes=0-0"}, (404, 416), ahead=LEAST)
-    first.close()
-    return first.status != 404
+async def find(sender: Sender, path: DavPath, key: str) -> Entry | None:
+    """Return the entry of one object, None where S3 itself says that there is none.
+
+    By a GET of its first byte, whose 404 has words; of an empty object, which has none, in two requests.
+    """
+    response = await sender.stream(path, key, {"Range": "bytes=0-0"}, (404, 416), ahead=LEAST)
+    try:
+        if response.status == 404:
+            return None
+        if response.status == 416:
+            return await _empty(sender, path, key)
+        entry = entry_of(path, response.headers)
+        if response.status != 206:
+            return entry
+        spot = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if spot is None or (spot[1], spot[2], entry.size) != ("0", "0", 1):
+            raise Unavailable(path, "S3 sent another part of an object than was asked for")
+        with suppress(aiohttp.ClientError, TimeoutError, OSError):
+            await response.read()  # then the connection is free for the next request
+        return entry._replace(size=int(spot[3]))
+    finally:
+        response.close()
+
+
+async def _empty(sender: Sender, path: DavPath, key: str) -> Entry:
+    reply = await sender.call(path, "HEAD", key)
+    entry = entry_of(path, reply.headers)
+    if entry.size:
+        raise Unavailable(path, "S3 refuses bytes that the object has")
+    return entry
 
 
 def _asked(wanted: ByteRange | None, reader: Reader) -> ByteRange | None:

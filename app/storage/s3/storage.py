@@ -39,7 +39,7 @@ from app.storage.s3.history import S3History
 from app.storage.s3.keys import Keys
 from app.storage.s3.listing import Key, Page, pages, read_page
 from app.storage.s3.ranges import pages_in_ranges
-from app.storage.s3.reading import entry_of, is_there, look_up, open_object
+from app.storage.s3.reading import find, look_up, open_object
 from app.storage.s3.records import S3Records
 from app.storage.s3.sender import Sender
 from app.storage.s3.tree_copy import TreeCopy, delete_others
@@ -83,16 +83,8 @@ class S3Storage:
             return await self._stat_collection(path)
         if path.is_surely_file:
             return await look_up(self._sender, path, self._keys.file(path))
-        reply = await self._sender.call(path, "HEAD", self._keys.file(path), accept=(404,))
-        if reply.status != 404:
-            return entry_of(path, reply.headers)
-        try:
-            return await self._stat_collection(path)
-        except NotFound:
-            # This says nothing of the file, and the 404 before had no words to it.
-            if not await self._has_file(path):
-                raise
-            return await look_up(self._sender, path, self._keys.file(path))
+        entry = await find(self._sender, path, self._keys.file(path))
+        return entry or await self._stat_collection(path)
 
     async def _stat_collection(self, path: DavPath) -> Entry:
         if path.is_root:
@@ -222,7 +214,7 @@ class S3Storage:
         return True
 
     async def _has_file(self, path: DavPath) -> bool:
-        return await is_there(self._sender, path, self._keys.file(path))
+        return await find(self._sender, path, self._keys.file(path)) is not None
 
     async def _keep_parent(self, path: DavPath) -> None:
         """See that the parent survives the loss of its last member, as collections do."""
