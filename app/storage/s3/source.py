@@ -32,15 +32,15 @@ class Source:
         wanted = BEGINNING_BYTES if self._size is None else min(BEGINNING_BYTES, self._size)
         blocks: list[bytes] = []
         gathered = bytearray()
-        missing = wanted
-        while missing > 0:
+        size = 0
+        while size < wanted:
             chunk = await self._next()
             if self.ended:
                 break
-            missing -= len(chunk)
-            if len(chunk) >= wanted:
+            if not size and len(chunk) >= wanted:
                 self._rest = chunk
                 return
+            size += len(chunk)
             gathered += chunk
             if len(gathered) >= _BLOCK_BYTES:
                 blocks.append(bytes(gathered))
