@@ -105,6 +105,11 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
+        more = message.get("more_body", False)
+        if more and not self._is_download:
+            # Before it is sent, which may take as long as the client does.
+            self._is_download = True
+            self._traffic.downloads += 1
         await self._send(message)
         if message["type"] == "http.response.start":
             self.status = message["status"]
@@ -112,10 +117,10 @@ class _Exchange:
         size = len(message.get("body", b"")) + message.get(POURED, 0)
         self.sent += size
         self._traffic.sent += size
-        self.finished = not message.get("more_body", False)
-        if self.finished is self._is_download:
-            self._is_download = not self._is_download
-            self._traffic.downloads += 1 if self._is_download else -1
+        self.finished = not more
+        if self.finished and self._is_download:
+            self._is_download = False
+            self._traffic.downloads -= 1
 
     def end(self, method: str, seconds: float, cut: str) -> None:
         """Count the whole of it."""
