@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -93,7 +94,7 @@ class Bench:
     ) -> None:
         """Start each server over the place made for it, measure it, stop it; as often as there are runs."""
         for run in range(1, self.options.runs + 1):
-            for peer, program in servers:
+            for peer, program in in_order(servers, run):
                 self.one(Watching(part, peer.name, run), peer.start, program, place(), measure, log)
 
     def one(
@@ -127,6 +128,14 @@ class Bench:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         return folder
+
+
+def in_order(servers: Sequence[Found], run: int) -> list[Found]:
+    """Return the servers in the order of a run, the first one's being the given one.
+
+    What one leaves behind, such as a file system that has just deleted much, is at the cost of the next.
+    """
+    return list(servers) if run == 1 else random.Random(run).sample(servers, len(servers))
 
 
 class Watching(NamedTuple):

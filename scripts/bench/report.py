@@ -72,8 +72,8 @@ class Report:
         options, figures = self.options, Figures(self.samples)
         yield "# Benchmark\n"
         yield f"Run on {self.when:%Y-%m-%d} by `make bench`, in {self.seconds / 60:.0f} minutes. Medians of"
-        yield f"{options.runs} run{'s' if options.runs != 1 else ''}, the servers in turn; ratios are those"
-        yield "of two servers in the same run. The client syncs as Zotero does:"
+        yield f"{options.runs} run{'s' if options.runs != 1 else ''}, the servers each time in another order;"
+        yield "ratios are those of two servers in the same run. The client syncs as Zotero does:"
         yield f"{options.number} attachments of {options.size} bytes,"
         yield f"{options.connections} connections.\n"
         yield "![Ratios](chart.svg)\n"
