@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.servers import SERVE, Server, serving
 from tests.stores import Store
+from tests.waiting import wait_until
 
 ANY_PORT = "[::1]:0"
 _URL = re.compile(r"metrics are at (http://\S+)")
-_PATIENCE_SECONDS = 20.0
 
 
 class Figures:
@@ -77,13 +76,6 @@ def settled(server: Server) -> Figures:
     """Return what a server says when it has nothing to do: an answer is there before it is counted."""
     wait_until(lambda: figures(server).get("requests_in_progress") == 0, "a request is never over")
     return figures(server)
-
-
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
 
 
 @contextmanager

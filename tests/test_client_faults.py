@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import struct
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -14,7 +13,8 @@ import pytest
 
 from tests.processes import descriptors, resident
 from tests.servers import Server
-from tests.wire import PATIENCE, basic, connect, exchange, head, read_answer
+from tests.waiting import wait_until
+from tests.wire import basic, connect, exchange, head, read_answer
 
 MIB = 2**20
 OLD = b"what was there before" * 1000
@@ -34,13 +34,6 @@ def close(connection: socket.socket) -> None:
 def reset(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
-
-
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def all_answers(server: Server, data: bytes) -> list[bytes]:

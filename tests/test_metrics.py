@@ -14,12 +14,13 @@ import pytest
 
 from scripts.bench.processes import free_port, three_free_ports
 from tests.host_front import GUNICORN
-from tests.metrics import Figures, figures, measured, scrape, settled, urls, wait_until
+from tests.metrics import Figures, figures, measured, scrape, settled, urls
 from tests.requirements import require
 from tests.s3_faults import ALWAYS, Cut, Lost, Refuse, Stall
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.servers import PASSWORD, SERVE, Server, serving
 from tests.stores import FolderStore, S3Store
+from tests.waiting import wait_until
 from tests.wire import basic, connect, exchange, head, read_answer
 
 MIB = 2**20

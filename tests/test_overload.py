@@ -6,7 +6,7 @@ import resource
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 
 from tests.servers import Server, serving
 from tests.stores import FolderStore
+from tests.waiting import wait_until
 from tests.wire import PATIENCE, basic, connect, exchange, head, read_answer
 
 KIB = 2**10
@@ -37,13 +38,6 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def signed(user: str) -> str:
     return f"Authorization: {basic(user)}"
-
-
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def is_served(server: Server) -> bool:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pytest
 
 from scripts.bench.processes import free_port
 from tests.stores import environment
+from tests.waiting import wait_until
 from tests.wire import PATIENCE, Answer, basic, connect_to, head, read_answer
 
 SERVE = ("-m", "app", "serve")
@@ -56,7 +56,7 @@ class Served:
         """Send the beginning of an upload, and wait until some of it is on the disk."""
         connection = self.connect()
         connection.sendall(head("PUT", target, CREDENTIALS, f"Content-Length: {size}") + first)
-        wait_until(lambda: any(found.stat().st_size for found in self.uploads()))
+        wait_until(lambda: any(found.stat().st_size for found in self.uploads()), "no upload began")
         return connection
 
     def begin_download(self, target: str) -> socket.socket:
@@ -71,18 +71,11 @@ class Served:
     def told_to_stop(self) -> None:
         """Send SIGTERM and wait until nobody can connect any more."""
         self.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: not self.can_connect())
+        wait_until(lambda: not self.can_connect(), "it still listens")
 
     def can_connect(self) -> bool:
         with socket.socket(socket.AF_INET6) as probe:
             return probe.connect_ex(("::1", self.port)) != errno.ECONNREFUSED
-
-
-def wait_until(so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 Start = Callable[..., Served]
@@ -105,7 +98,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             stack.callback(process.wait, PATIENCE)
             stack.callback(process.terminate)
             served = Served(process, port, data, log)
-            wait_until(served.can_connect)
+            wait_until(served.can_connect, "it does not listen")
             assert served.ask("PUT", "/large", LARGE).status == 201
             return served
 

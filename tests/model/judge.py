@@ -52,7 +52,7 @@ class Judge:
         return self.faults and request.method == "LOCK" and answer.status == 423
 
     def _judge(self, request: Request, answer: Answer) -> None:
-        possible = self._possible(request, answer)
+        possible = self._possible(request, answer) or self._unknown_creator(request, answer)
         if possible:
             self._know(possible)
             self._note_etags()
@@ -70,6 +70,23 @@ class Judge:
                     after = agrees(outcome.after, request, answer)
                     if after is not None:
                         found.add(after)
+        return found
+
+    def _unknown_creator(self, request: Request, answer: Answer) -> set[World]:
+        """Return the worlds in which a PUT may be told that it created what was already there.
+
+        Where the store's answer to the creation is lost, and the second try is refused since there is
+        something, of the same content, the server cannot know whether that is its own.
+        """
+        if not self.faults or request.method != "PUT" or answer.status != 201:
+            return set()
+        found = set()
+        for world in self.worlds:
+            node = world.get(request.path)
+            if isinstance(node, File) and node.content == request.content:
+                after = agrees(world, request, answer)
+                if after is not None:
+                    found.add(after)
         return found
 
     def _lose_track(self, request: Request) -> None:

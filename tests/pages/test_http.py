@@ -20,6 +20,7 @@ from tests.page_library import OLD, PAPER, PAPER_KEY, SNAPSHOT_KEY, shown, store
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, StandIn
 from tests.servers import PASSWORD, Server, serving
 from tests.stores import S3Store
+from tests.waiting import wait_until
 from tests.wire import basic, connect, exchange, head
 
 FOLDER = pytest.mark.parametrize("server", ["folder"], indirect=True)
@@ -283,6 +284,13 @@ def test_a_view_costs_few_requests_and_the_next_one_only_the_listing(tmp_path: P
         s3.bucket.fill(*(f"u1/zotero/{name}" for name in sound(700)), content=b"PK")
         store = S3Store("stand-in", s3.url, ACCESS_KEY, SECRET_KEY, BUCKET)
         with serving(store, tmp_path) as server:
+            tried: list[str] = []
+
+            def is_tried() -> bool:
+                tried.extend(s3.operations())
+                return tried.count("PUT") == 2
+
+            wait_until(is_tried, "the store was not tried for whether it heeds conditions")
 
             def asked(user: str, path: str) -> Counter[str]:
                 s3.operations()
