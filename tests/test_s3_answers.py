@@ -26,7 +26,7 @@ async def test_a_refusal_without_words_names_the_clock_where_that_is_wrong(
     s3: StandIn, storage: S3Storage, behind: float, said: str
 ) -> None:
     date = {"Date": formatdate(time.time() - behind, usegmt=True)}
-    s3.fail(Altered("HEAD", status=403, headers=date, times=9))
+    s3.fail(Altered("GET", status=403, headers=date, body=b"", times=9))
     with pytest.raises(Denied, match=said):
         await storage.stat(path("f.zip"))
 

@@ -94,7 +94,7 @@ async def test_a_refusal_is_what_its_code_says(
 async def test_a_refusal_without_a_body_is_what_its_status_says(
     s3: StandIn, storage: S3Storage, status: int, kind: type[StorageError]
 ) -> None:
-    s3.fail(Refuse("HEAD", status=status, times=9))
+    s3.fail(Altered("GET", status=status, body=b"", times=9))
     with pytest.raises(kind):
         await storage.stat(path("f.zip"))
 
@@ -128,7 +128,7 @@ async def test_a_redirect_to_another_region_names_it(s3: StandIn, storage: S3Sto
     for act in (get(storage, "f.zip"), storage.stat(path("f.zip"))):
         with pytest.raises(Denied, match="eu-south-2"):
             await act
-    assert s3.operations() == ["GET", "HEAD"]
+    assert s3.operations() == ["GET", "GET"]
 
 
 @pytest.mark.parametrize(
@@ -252,34 +252,60 @@ async def test_the_client_is_told_a_status_and_a_line_of_text(
 
 
 @pytest.mark.parametrize(
-    ("method", "headers", "status"),
+    ("method", "headers"),
     [
-        pytest.param("HEAD", {}, 503, id="head"),
-        pytest.param("PROPFIND", {"Depth": "0"}, 503, id="propfind-0"),
-        pytest.param("PROPFIND", {"Depth": "1"}, 503, id="propfind-1"),
-        pytest.param("DELETE", {}, 503, id="delete"),
-        pytest.param("COPY", {"Destination": "/n"}, 503, id="copy"),
-        pytest.param("MOVE", {"Destination": "/n"}, 503, id="move"),
-        pytest.param("MKCOL", {}, 405, id="mkcol"),
+        pytest.param("HEAD", {}, id="head"),
+        pytest.param("PROPFIND", {"Depth": "0"}, id="propfind-0"),
+        pytest.param("PROPFIND", {"Depth": "1"}, id="propfind-1"),
+        pytest.param("DELETE", {}, id="delete"),
+        pytest.param("COPY", {"Destination": "/n"}, id="copy"),
+        pytest.param("MOVE", {"Destination": "/n"}, id="move"),
+        pytest.param("MKCOL", {}, id="mkcol"),
     ],
 )
-@pytest.mark.parametrize(("name", "asked"), [("notes", "GET"), ("notes.zip", "HEAD")])
+@pytest.mark.parametrize("name", ["notes", "notes.zip"])
 async def test_a_file_is_there_until_s3_itself_says_that_it_is_not(
     s3: StandIn,
     storages: S3Storages,
     name: str,
-    asked: str,
+    method: str,
+    headers: dict[str, str],
+) -> None:
+    s3.bucket.fill(name, content=b"x")
+    s3.fail(Altered("GET", name, status=404, headers={"ETag": None}, times=99))
+    async with application(storages) as client:
+        answer = await client.request(method, f"/{name}", headers=headers)
+    assert answer.status_code == 503
+    assert set(s3.bucket.objects) == {name}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        pytest.param("HEAD", {}, 200, id="head"),
+        pytest.param("PROPFIND", {"Depth": "0"}, 207, id="propfind-0"),
+        pytest.param("PROPFIND", {"Depth": "1"}, 207, id="propfind-1"),
+        pytest.param("GET", {}, 500, id="get"),
+        pytest.param("DELETE", {}, 204, id="delete"),
+        pytest.param("MKCOL", {}, 405, id="mkcol"),
+    ],
+)
+@pytest.mark.parametrize("name", ["notes", "notes.zip"])
+async def test_an_archived_object_is_there_though_it_cannot_be_read(
+    s3: StandIn,
+    storages: S3Storages,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
     method: str,
     headers: dict[str, str],
     status: int,
 ) -> None:
     s3.bucket.fill(name, content=b"x")
-    s3.fail(Altered(asked, name, status=404, headers={"ETag": None}, times=99))
+    s3.fail(Refuse("GET", name, status=403, code="InvalidObjectState", times=99))
     async with application(storages) as client:
         answer = await client.request(method, f"/{name}", headers=headers)
-    # That nothing may be made there is known only by another request than the one that says nothing.
-    assert answer.status_code == (503 if asked == "GET" else status)
-    assert set(s3.bucket.objects) == {name}
+    assert answer.status_code == status
+    assert ("the object is archived" in caplog.text) == (method == "GET")
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def hidden_error(method: str, status: int, headers: Mapping[str, str], content: 
     # Only where it is the answer: entries of DeleteObjects fail one by one, inside a DeleteResult.
     if status == 200 and method != "GET" and _ERROR_ROOT.match(content):
         return error_code(status, content)
-    if method == "HEAD" and status == 403 and _is_skewed(headers):
+    if status == 403 and not content and _is_skewed(headers):
         return "RequestTimeTooSkewed"  # of which a refused HEAD could not tell
     return ""
 

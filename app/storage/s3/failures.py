@@ -12,6 +12,7 @@ from app.path import DavPath
 from app.storage.base import Busy, Denied, NameRefused, NoSpace, StorageError, TooLarge, Unavailable
 
 _LONGEST_CAUSE: Final = 200
+_ARCHIVED: Final = "InvalidObjectState"
 _CODE: Final = re.compile(rb"<Code>([^<]*)</Code>")
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
@@ -39,6 +40,8 @@ _ADVICE: Final = {
     "ExpiredToken": "the credentials have expired and no newer ones can be had",
     "InvalidToken": "the session token is not valid; check AWS_SESSION_TOKEN",
     "AllAccessDisabled": "the account or the bucket is suspended",
+    _ARCHIVED: "the object is archived; restore it, and keep the library in a storage class that is read at"
+    " once",
     "NotImplemented": "the store does not know this request",
     "RequestEntityTooLarge": "what stands before the store takes no request so large (nginx:"
     " client_max_body_size)",
@@ -56,6 +59,10 @@ _BY_STATUS: Final = {
     503: "ServiceUnavailable",
     504: "RequestTimeout",
 }
+
+
+class Archived(Denied):
+    """The object is there, but in a storage class whose objects must be restored before they are read."""
 
 
 def error_code(status: int, body: bytes) -> str:
@@ -88,7 +95,8 @@ def failure(path: DavPath, operation: str, status: int, code: str, region: str =
     if is_temporary(status, code) or code == "NoSuchUpload":
         return Unavailable(path, text)
     advice = _ADVICE.get(code, "is ZOTSHELF_STORAGE a bucket, and the endpoint an S3 service?")
-    return Denied(path, f"{text}: {advice}{f' ({region})' if region else ''}")
+    kind = Archived if code == _ARCHIVED else Denied
+    return kind(path, f"{text}: {advice}{f' ({region})' if region else ''}")
 
 
 def in_words(cause: Exception) -> str:

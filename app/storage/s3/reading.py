@@ -18,7 +18,7 @@ from app.dates import parse_date
 from app.path import DavPath
 from app.storage.base import Changed, Entry, NotFound, RangeUnsatisfiable, SignedUrl, Unavailable
 from app.storage.read_ahead import LEAST, SLOW_SECONDS, ReadAhead, Reader
-from app.storage.s3.failures import in_words
+from app.storage.s3.failures import Archived, in_words
 from app.storage.s3.presigned import presigned
 from app.storage.s3.sender import Sender
 
@@ -224,7 +224,9 @@ async def _open_despite_range(
 ) -> OpenedObject:
     # The answer need not say how long the object is. Of an empty one most stores refuse any range,
     # others send the whole for any.
-    entry = await look_up(source.sender, path, source.key)
+    entry = await find(source.sender, path, source.key)
+    if entry is None:
+        raise NotFound(path)
     if expect is not None and entry.etag != expect:
         raise Changed(path)
     size = entry.size
@@ -235,31 +237,24 @@ async def _open_despite_range(
     raise RangeUnsatisfiable(path, size)
 
 
-async def look_up(sender: Sender, path: DavPath, key: str) -> Entry:
-    """Return the entry of one object that should be there. Raises NotFound where S3 itself says so.
-
-    A 404 that answers HEAD may mean that the bucket is gone, or come from something else than S3.
-    """
-    for _ in range(2):
-        reply = await sender.call(path, "HEAD", key, accept=(404,))
-        if reply.status != 404:
-            return entry_of(path, reply.headers)
-        if await find(sender, path, key) is None:
-            raise NotFound(path)
-    raise Unavailable(path, "S3 finds an object and then does not")
-
-
 async def find(sender: Sender, path: DavPath, key: str) -> Entry | None:
     """Return the entry of one object, None where S3 itself says that there is none.
 
-    By a GET of its first byte, whose 404 has words; of an empty object, which has none, in two requests.
+    By a GET of its first byte, whose 404 has words: one that answers HEAD may mean that the bucket is gone,
+    or come from something else than S3. An object that has no first byte, or is archived, takes a HEAD too.
     """
-    response = await sender.stream(path, key, {"Range": "bytes=0-0"}, (404, 416), ahead=LEAST)
+    try:
+        response = await sender.stream(path, key, {"Range": "bytes=0-0"}, (404, 416), ahead=LEAST)
+    except Archived:
+        return await _unread(sender, path, key)
     try:
         if response.status == 404:
             return None
         if response.status == 416:
-            return await _empty(sender, path, key)
+            entry = await _unread(sender, path, key)
+            if entry.size:
+                raise Unavailable(path, "S3 refuses bytes that the object has")
+            return entry
         entry = entry_of(path, response.headers)
         if response.status != 206:
             return entry
@@ -273,12 +268,8 @@ async def find(sender: Sender, path: DavPath, key: str) -> Entry | None:
         response.close()
 
 
-async def _empty(sender: Sender, path: DavPath, key: str) -> Entry:
-    reply = await sender.call(path, "HEAD", key)
-    entry = entry_of(path, reply.headers)
-    if entry.size:
-        raise Unavailable(path, "S3 refuses bytes that the object has")
-    return entry
+async def _unread(sender: Sender, path: DavPath, key: str) -> Entry:
+    return entry_of(path, (await sender.call(path, "HEAD", key)).headers)
 
 
 def _asked(wanted: ByteRange | None, reader: Reader) -> ByteRange | None:

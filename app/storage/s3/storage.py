@@ -39,7 +39,7 @@ from app.storage.s3.history import S3History
 from app.storage.s3.keys import Keys
 from app.storage.s3.listing import Key, Page, pages, read_page
 from app.storage.s3.ranges import pages_in_ranges
-from app.storage.s3.reading import find, look_up, open_object
+from app.storage.s3.reading import find, open_object
 from app.storage.s3.records import S3Records
 from app.storage.s3.sender import Sender
 from app.storage.s3.tree_copy import TreeCopy, delete_others
@@ -81,10 +81,12 @@ class S3Storage:
     async def stat(self, path: DavPath) -> Entry:
         if path.slash or path.is_root:
             return await self._stat_collection(path)
-        if path.is_surely_file:
-            return await look_up(self._sender, path, self._keys.file(path))
         entry = await find(self._sender, path, self._keys.file(path))
-        return entry or await self._stat_collection(path)
+        if entry is not None:
+            return entry
+        if path.is_surely_file:
+            raise NotFound(path)
+        return await self._stat_collection(path)
 
     async def _stat_collection(self, path: DavPath) -> Entry:
         if path.is_root:
