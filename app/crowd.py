@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final
+from weakref import WeakValueDictionary
 
 from app.errors import Overloaded
 
@@ -51,32 +52,41 @@ class Shares:
 
 
 class Turns:
-    """At most `most` at once, half of them one owner's; up to four times as many wait for a moment."""
+    """At most `most` at once, half of them one owner's; up to four times as many wait for a moment.
+
+    Of all that have a turn or wait for one, too, no more than half are one owner's.
+    """
 
     def __init__(self, most: int, what: str) -> None:
         self._what = what
         self._queue = 4 * most
         self._waiting = 0
         self._free = asyncio.Semaphore(most)
-        self._shares = Shares(max(most // 2, 1))
+        self._of_one = max(most // 2, 1)
+        self._of_each: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._shares = Shares(5 * self._of_one)
 
     @asynccontextmanager
     async def one_of(self, owner: str) -> AsyncIterator[None]:
         """Have a turn within this context. Raises Overloaded."""
         with self._shares.one_of(owner):
-            await self._take()
+            own = self._of_each.setdefault(owner, asyncio.Semaphore(self._of_one))
+            await self._take(own)
             try:
                 yield
             finally:
                 self._free.release()
+                own.release()
 
-    async def _take(self) -> None:
+    async def _take(self, own: asyncio.Semaphore) -> None:
         if self._waiting >= self._queue:
             raise Overloaded(f"too many {self._what} at once")
         self._waiting += 1
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await self._free.acquire()
+            async with asyncio.timeout(WAIT_SECONDS), AsyncExitStack() as taken:
+                for turns in (own, self._free):
+                    await taken.enter_async_context(turns)
+                taken.pop_all()
         except TimeoutError:
             raise Overloaded(f"too many {self._what} at once") from None
         finally:

@@ -30,11 +30,17 @@ class Outlet:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, flow: FlowControl
+        self,
+        loop: asyncio.AbstractEventLoop,
+        transport: asyncio.Transport,
+        flow: FlowControl,
+        note_wait: Callable[[float], None],
     ) -> None:
+        """`note_wait` hears for how many seconds a client was waited for."""
         self._loop = loop
         self._transport = transport
         self._flow = flow
+        self._note_wait = note_wait
         self.cycle: RequestResponseCycle | None = None
         """What is being answered; the one who starts it says so."""
 
@@ -60,8 +66,10 @@ class Outlet:
         try:
             sent = 0
             while not sent:
+                since = self._loop.time()
                 async with asyncio.timeout(patience):
                     await self._writable(socket)
+                self._note_wait(self._loop.time() - since)
                 if cycle.disconnected:
                     raise ConnectionResetError
                 sent = await pour(socket)

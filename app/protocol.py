@@ -92,7 +92,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._extensions = {}
         # What a file's descriptor writes into the socket itself would not be encrypted.
         if transport.get_extra_info("sslcontext") is None:
-            self._extensions[OUTLET] = self._outlet = Outlet(self.loop, transport, self.flow)
+            self._extensions[OUTLET] = self._outlet = Outlet(self.loop, transport, self.flow, self._note_wait)
         transport.set_write_buffer_limits(high=WRITE_BYTES)
         self._keep_little_unsent()
         self._note_descriptor()
@@ -244,8 +244,12 @@ class HttpProtocol(HttpToolsProtocol):
         super().pause_writing()
 
     def resume_writing(self) -> None:
+        self._note_wait(self.loop.time() - self._paused)
+        super().resume_writing()
+
+    def _note_wait(self, seconds: float) -> None:
         """Let the kernel take more for a client that is quick, and but little for any other."""
-        if self.loop.time() - self._paused > _QUICK_SECONDS:
+        if seconds > _QUICK_SECONDS:
             self._quick = 0
             self._keep_little_unsent()
         else:
@@ -253,7 +257,6 @@ class HttpProtocol(HttpToolsProtocol):
             if self._quick == _QUICK_TIMES:
                 self._set_most_unsent(0)
                 self._is_open_handed = True
-        super().resume_writing()
 
     def _keep_little_unsent(self) -> None:
         # Of what slow readers leave unsent the kernel would take megabytes each, and that is everybody's.

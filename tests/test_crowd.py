@@ -80,8 +80,6 @@ async def test_so_many_go_on_at_once_some_more_wait_and_others_come_again(
     half = most // 2
     first = [ask(method, f"u{number % 2}") for number in range(most)]
     await under_way(s3, most)
-    # One user has no more than half of the turns, whoever else wants them.
-    check_refusal(await ask(method, "u0"))
     waiting = [ask(method, f"w{number // half}") for number in range(4 * most)]
     await under_way(s3, most)
     async with asyncio.timeout(2):  # at once, and not when those have waited for as long as anyone may
@@ -90,6 +88,23 @@ async def test_so_many_go_on_at_once_some_more_wait_and_others_come_again(
     answers = await asyncio.gather(*first, *waiting)
     assert [answer.status_code for answer in answers] == [status] * 5 * most
     assert (await ask(method, "u0")).status_code == status
+
+
+@pytest.mark.parametrize(("method", "most", "status"), KINDS)
+async def test_one_user_has_half_of_the_turns_and_of_the_places_of_those_who_wait(
+    s3: StandIn, ask: Ask, method: str, most: int, status: int
+) -> None:
+    release = await hold(s3)
+    half = most // 2
+    first = [ask(method, "greedy") for _ in range(5 * half)]
+    await under_way(s3, half)
+    async with asyncio.timeout(2):
+        check_refusal(await ask(method, "greedy"))
+    others = [ask(method, "other") for _ in range(half)]
+    await under_way(s3, most)
+    release()
+    answers = await asyncio.gather(*first, *others)
+    assert {answer.status_code for answer in answers} == {status}
 
 
 @pytest.mark.parametrize(("method", "most", "status"), KINDS)

@@ -300,7 +300,7 @@ def test_a_view_costs_few_requests_and_the_next_one_only_the_listing(tmp_path: P
 
             assert asked("u0", "/-/") == {"GET list-type": 1, "GET": 40}
             assert asked("u0", "/-/") == {"GET list-type": 1}
-            assert asked("u0", f"/-/item/{PAPER_KEY}/main/x") == {"HEAD": 1, "GET": 2}
+            assert asked("u0", f"/-/item/{PAPER_KEY}/main/x") == {"GET": 3}
             assert asked("u1", "/-/") == {"GET list-type": 2, "GET": 20}
             assert asked("u1", "/-/kinds") == {"GET list-type": 2, "GET": 680}
             assert asked("u1", "/-/") == {"GET list-type": 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -30,6 +31,11 @@ from app.storage.read_ahead import ReadAhead, Reader
 
 POUR_BYTES: Final = 4 * 1024 * 1024
 """So much at most is sent by one call: others wait for the thread."""
+
+_STAY_SECONDS: Final = 0.01
+"""How long a thread waits for the client to make room."""
+_STAYS: Final = 3
+"""After so many waits in vain, beyond those that were not, no thread waits any more."""
 
 _SETTLED_SECONDS: Final = 2
 
@@ -72,6 +78,7 @@ class OpenFile:
         # A descriptor must not be closed, and its number given to another file, while it is read.
         self._reading = Lock()
         self._closing = False
+        self._stays = _STAYS
 
     async def open(self, wanted: ByteRange | None, expect: str | None) -> None:
         """Open the file and read the beginning of the range. Raises StorageError."""
@@ -158,19 +165,34 @@ class OpenFile:
         return sent
 
     def _pour(self, socket: int) -> int:
+        most = min(POUR_BYTES, self.rest)
         with self._open_file() as file:
-            try:
-                sent = os.sendfile(socket, file, self._position, min(POUR_BYTES, self.rest))
-            except BlockingIOError:
-                return 0
-            except OSError as error:
-                if error.errno in _NO_POURING:
-                    raise NotPourable from error
-                if error.errno in _BROKEN:
-                    raise SocketBroken from error
-                raise
-            self._check(file, sent)
+            sent = self._send(socket, file, 0, most)
+            # One who is quick makes room at once: to come back for that costs more than to wait here.
+            until = time.monotonic() + _STAY_SECONDS
+            while self._stays and 0 < sent < most:
+                if not _has_room(socket, until - time.monotonic()):
+                    self._stays -= 1
+                    break
+                sent += self._send(socket, file, sent, most)
+            else:
+                self._stays = min(self._stays + 1, _STAYS) if self._stays else 0
         return sent
+
+    def _send(self, socket: int, file: int, sent: int, most: int) -> int:
+        """Send what the socket takes of what comes after `sent` bytes, up to `most`."""
+        try:
+            more = os.sendfile(socket, file, self._position + sent, most - sent)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if error.errno in _NO_POURING and not sent:
+                raise NotPourable from error
+            if error.errno in _BROKEN:
+                raise SocketBroken from error
+            raise
+        self._check(file, more)
+        return more
 
     def close(self) -> None:
         """Close the descriptor now, or leave that to the thread that is reading from it."""
@@ -196,3 +218,10 @@ class OpenFile:
     async def aclose(self) -> None:
         self._reader.close()
         self.close()
+
+
+def _has_room(socket: int, seconds: float) -> bool:
+    """Wait until the socket takes more, or is broken; tell whether that was within so many seconds."""
+    poll = select.poll()
+    poll.register(socket, select.POLLOUT)
+    return bool(poll.poll(max(0.0, seconds) * 1000))
