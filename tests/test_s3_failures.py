@@ -272,7 +272,8 @@ async def test_a_file_is_there_until_s3_itself_says_that_it_is_not(
     headers: dict[str, str],
 ) -> None:
     s3.bucket.fill(name, content=b"x")
-    s3.fail(Altered("GET", name, status=404, headers={"ETag": None}, times=99))
+    for asked in ("GET", "HEAD"):
+        s3.fail(Altered(asked, name, status=404, headers={"ETag": None}, times=99))
     async with application(storages) as client:
         answer = await client.request(method, f"/{name}", headers=headers)
     assert answer.status_code == 503

@@ -77,7 +77,7 @@ UPLOAD = ["POST uploads", "PUT partNumber", "PUT partNumber", "PUT partNumber", 
         pytest.param(write_new, "NEW.zip", ["HEAD", "PUT"], id="put-if-absent"),
         pytest.param(write_much, "NEW.zip", UPLOAD, id="put-multipart"),
         pytest.param(remove, "file", ["GET", "DELETE"], id="delete-in-root"),
-        pytest.param(remove, "zotero/KEY.zip", ["GET", "PUT", "DELETE"], id="delete"),
+        pytest.param(remove, "zotero/KEY.zip", ["HEAD", "PUT", "DELETE"], id="delete"),
         pytest.param(make, "new/", ["GET", LIST, "PUT"], id="mkcol"),
     ],
 )
@@ -110,7 +110,7 @@ async def test_what_succeeds_costs_these_requests(
         pytest.param(enumerate_members, "none", NotFound, [LIST, "GET"], id="list"),
         pytest.param(enumerate_members, "none/", NotFound, [LIST], id="list-with-slash"),
         pytest.param(enumerate_members, "file", NotACollection, [LIST, "GET"], id="list-file"),
-        pytest.param(remove, "zotero/NONE.zip", NotFound, ["GET"], id="delete-zip"),
+        pytest.param(remove, "zotero/NONE.zip", NotFound, ["HEAD", "GET"], id="delete-zip"),
     ],
 )
 async def test_what_fails_costs_these_requests(
@@ -137,14 +137,14 @@ async def test_a_collection_is_looked_for_once_while_many_files_are_stored(
 async def test_a_marker_is_seen_to_once_while_many_files_are_deleted(s3: StandIn, storage: S3Storage) -> None:
     await delete(storage, "zotero/KEY.zip")
     await delete(storage, "zotero/KEY.prop")
-    assert s3.operations() == ["GET", "PUT", "DELETE", "GET", "DELETE"]
+    assert s3.operations() == ["HEAD", "PUT", "DELETE", "HEAD", "DELETE"]
 
 
 async def test_a_listing_that_saw_the_marker_spares_the_look_for_it(s3: StandIn, storage: S3Storage) -> None:
     await members(storage, "zotero/")
     await put(storage, "zotero/NEW.zip", b"x")
     await delete(storage, "zotero/KEY.zip")
-    assert s3.operations() == [LIST, "PUT", "GET", "DELETE"]
+    assert s3.operations() == [LIST, "PUT", "HEAD", "DELETE"]
 
 
 @pytest.mark.parametrize(("count", "pages"), [(999, 1), (1000, 2), (1999, 2)])

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from tests.model.reading import agrees
+from tests.model.reading import agrees, has_failed_members
 from tests.model.remnants import remnants
 from tests.model.requests import Answer, Request
 from tests.model.rules import outcomes
 from tests.model.world import File, Node, Path, World
 
 _REMEMBERED = 60
+_OF_TREES = ("DELETE", "COPY", "MOVE")
 
 
 class PromiseBroken(AssertionError):
@@ -52,13 +53,18 @@ class Judge:
         return self.faults and request.method == "LOCK" and answer.status == 423
 
     def _judge(self, request: Request, answer: Answer) -> None:
+        if (
+            self.faults
+            and answer.status == 207
+            and request.method in _OF_TREES
+            and has_failed_members(answer.body)
+        ):
+            self._lose_track(request)
+            return
         possible = self._possible(request, answer) or self._unknown_creator(request, answer)
         if possible:
             self._know(possible)
             self._note_etags()
-        elif self.faults and answer.status == 207 and request.method in ("DELETE", "COPY", "MOVE"):
-            # Some members could not be changed.
-            self._lose_track(request)
         else:
             raise self.accusation("an answer that cannot be")
 

@@ -162,6 +162,11 @@ def told(body: bytes) -> dict[str, Told]:
     return found
 
 
+def has_failed_members(body: bytes) -> bool:
+    """Tell whether a multistatus says of any resource that the server failed to change it."""
+    return any((one.text or "").startswith("HTTP/1.1 5") for one in fromstring(body).iter(f"{_D}status"))
+
+
 def _one(response: Element) -> Told:
     size = response.findtext(f".//{_D}getcontentlength")
     return Told(

@@ -268,6 +268,12 @@ async def find(sender: Sender, path: DavPath, key: str) -> Entry | None:
         response.close()
 
 
+async def find_likely(sender: Sender, path: DavPath, key: str) -> Entry | None:
+    """Return what `find` does. For an object that is most likely there: a HEAD is less work for the store."""
+    reply = await sender.call(path, "HEAD", key, accept=(404,))
+    return entry_of(path, reply.headers) if reply.status != 404 else await find(sender, path, key)
+
+
 async def _unread(sender: Sender, path: DavPath, key: str) -> Entry:
     return entry_of(path, (await sender.call(path, "HEAD", key)).headers)
 

@@ -39,7 +39,7 @@ from app.storage.s3.history import S3History
 from app.storage.s3.keys import Keys
 from app.storage.s3.listing import Key, Page, pages, read_page
 from app.storage.s3.ranges import pages_in_ranges
-from app.storage.s3.reading import find, open_object
+from app.storage.s3.reading import find, find_likely, open_object
 from app.storage.s3.records import S3Records
 from app.storage.s3.sender import Sender
 from app.storage.s3.tree_copy import TreeCopy, delete_others
@@ -87,6 +87,15 @@ class S3Storage:
         if path.is_surely_file:
             raise NotFound(path)
         return await self._stat_collection(path)
+
+    async def _stat_likely(self, path: DavPath) -> Entry:
+        """Return what `stat` does. For what is most likely there, such as what is to be deleted."""
+        if not path.is_surely_file:
+            return await self.stat(path)
+        entry = await find_likely(self._sender, path, self._keys.file(path))
+        if entry is None:
+            raise NotFound(path)
+        return entry
 
     async def _stat_collection(self, path: DavPath) -> Entry:
         if path.is_root:
@@ -233,7 +242,7 @@ class S3Storage:
         tally: Tally | None = None,
     ) -> AsyncIterator[Failure]:
         tally = tally or Tally()
-        entry = await self.stat(path)
+        entry = await self._stat_likely(path)
         if expect is not None and entry.etag != expect:
             raise Changed(path)
         if any(kept == path or kept.contains(path) for kept in keep):
