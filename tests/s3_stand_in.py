@@ -101,14 +101,20 @@ class StandIn:
 
     async def _run(self) -> None:
         stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
         server = web.Server(self._handle, access_log=None, read_bufsize=2**18)
-        runner = web.ServerRunner(server, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "::1", 0).start()
-        url = f"http://[::1]:{runner.addresses[0][1]}"
-        self._started.set_result((url, asyncio.get_running_loop(), stop))
+        listener = await loop.create_server(server, "::1", 0)
+        url = f"http://[::1]:{listener.sockets[0].getsockname()[1]}"
+        self._started.set_result((url, loop, stop))
         await stop.wait()
-        await runner.cleanup()
+        # A connection that is accepted in the turn in which asyncio's server closes is never closed:
+        # those that are accepted by now become known to it first.
+        for socket in listener.sockets:
+            loop.remove_reader(socket.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        listener.close()
+        await server.shutdown(0.1)
 
     def fail(self, *faults: Fault) -> None:
         """Add rules; the first that meets a request is applied to it."""
